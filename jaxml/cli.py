@@ -1,0 +1,132 @@
+"""The command line: `jaxml COMMAND --flags` and `jaxml SYSTEM VERB --flags`.
+
+Two tables of `module:function` strings. The chosen function is imported then, and tyro turns its
+signature into flags; nothing else is imported before.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from jaxml import SYSTEMS, __version__
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": (
+        "jaxml.commands.listing:main",
+        "the eleven systems, what each does, which verbs it has",
+    ),
+    "reproduce": ("jaxml.commands.reproduce:main", "re-measure the published claims, write a page"),
+    "doctor": ("jaxml.commands.doctor:main", "devices, versions, kernels and why, data sets found"),
+}
+GROUPS: dict[str, dict[str, tuple[str, str]]] = {
+    "data": {
+        "list": ("jaxml.commands.data:list_sets", "the data sets, and where each was found"),
+        "prepare": ("jaxml.commands.data:prepare", "write a data set as a TFDS folder, verified"),
+    },
+    "tnl": {
+        "train": ("jaxml.tnl.commands:train", "train a language model on text"),
+        "generate": ("jaxml.tnl.commands:generate", "continue a prompt with a trained model"),
+        "bench": ("jaxml.tnl.commands:bench", "time attention and decoding against length"),
+    },
+}
+"""Verbs of `data` and of every built system."""
+
+
+def usage() -> str:
+    """The text of `jaxml --help`."""
+    lines = [
+        f"jaxml {__version__}: published systems in JAX, every claim re-measured.",
+        "",
+        "usage: jaxml COMMAND [--flags]        jaxml SYSTEM VERB [--flags]",
+        "",
+        "commands:",
+    ]
+    lines += [f"  {name:<18} {about}" for name, (_, about) in COMMANDS.items()]
+    for group, verbs in GROUPS.items():
+        title = "data sets" if group == "data" else SYSTEMS[group]
+        lines += ["", f"{group}: {title}"]
+        lines += [f"  {f'{group} {verb}':<18} {about}" for verb, (_, about) in verbs.items()]
+    lines += [
+        "",
+        "Every command explains its flags with --help. Start with:",
+        "  jaxml reproduce tnl          train, measure, write report/index.html",
+        "  jaxml tnl train --help",
+        "Exit status: 0 done, 1 a check of the command failed, 2 bad input.",
+        "JAXML_DATA names the folder of data sets; JAXML_TRACEBACK=1 shows where an error arose.",
+    ]
+    return "\n".join(lines)
+
+
+class UsageError(ValueError):
+    """Words on the command line that name nothing."""
+
+
+def _choose(word: str, choices: Mapping[str, object], what: str) -> str:
+    if word in choices:
+        return word
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(choices)}."
+    raise UsageError(f"no {what} {word!r}{hint}")
+
+
+def resolve(words: Sequence[str]) -> tuple[str, str, list[str]]:
+    """The target `module:function`, the words that named it, and the flags that are left.
+
+    Raises:
+      UsageError: the words name no command; the nearest one is suggested.
+    """
+    first, *rest = words
+    if first in SYSTEMS and first not in GROUPS:
+        raise UsageError(f"{first} is not built yet; `jaxml list` shows what is.")
+    name = _choose(first, {**COMMANDS, **GROUPS}, "command or system")
+    if name in COMMANDS:
+        return COMMANDS[name][0], name, rest
+    if not rest or rest[0].startswith("-"):
+        raise UsageError(f"`jaxml {name}` needs a verb: {', '.join(GROUPS[name])}.")
+    verb = _choose(rest[0], GROUPS[name], f"verb of {name}")
+    return GROUPS[name][verb][0], f"{name} {verb}", rest[1:]
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs one command line; returns the exit status."""
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if words[0] == "--version":
+        print(__version__)
+        return 0
+    if len(words) == 2 and words[0] in GROUPS and words[1] in ("-h", "--help"):
+        for verb, (_, about) in GROUPS[words[0]].items():
+            print(f"jaxml {words[0]} {verb:<12} {about}")
+        return 0
+    target, prog, flags = resolve(words)
+    import tyro
+
+    module, function = target.split(":")
+    command = getattr(importlib.import_module(module), function)
+    status = tyro.cli(command, prog=f"jaxml {prog}", args=flags)
+    return int(status or 0)
+
+
+def main() -> None:
+    """Entry point: errors of input become one line and exit status 2."""
+    if os.environ.get("JAXML_TRACEBACK"):
+        sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("jaxml: interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except (ValueError, TypeError, OSError, ImportError, RuntimeError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"jaxml: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the command line runs that belongs to no single system."""

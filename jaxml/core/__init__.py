@@ -1,0 +1,1 @@
+"""Small parts that every other part stands on; depends on jax and numpy only."""
