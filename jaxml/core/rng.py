@@ -7,7 +7,7 @@ import jax
 from jaxml.core.types import Key
 
 
-def fold(key: Key, *names: str | int) -> Key:
+def fold(key: Key, *names: str | int | jax.Array) -> Key:
     """The key of one use, e.g. `fold(key, "dropout", layer)`.
 
     Names are hashed, numbers (which may be traced) folded in as they are.
