@@ -109,8 +109,10 @@ def _longest_suffix(path: str, names: dict[str, Any]) -> str:
 
 
 def shardings(state: TrainState) -> PyTree:
-    """Where every leaf lies; `make_step(shardings=)` keeps it there."""
-    return jax.tree.map(lambda leaf: leaf.sharding, state)
+    """Where every leaf lies on its mesh, for `make_step(shardings=)`; None without a mesh."""
+    places = jax.tree.map(lambda leaf: leaf.sharding, state)
+    on_mesh = any(isinstance(place, NamedSharding) for place in jax.tree.leaves(places))
+    return places if on_mesh else None
 
 
 def abstract(state: TrainState) -> TrainState:
