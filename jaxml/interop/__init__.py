@@ -1,0 +1,1 @@
+"""Bridges to other libraries: flax modules both ways, and weights by foreign names."""
