@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from jaxml_kernels import dispatch
 from jaxml_kernels.lightning_attention import (
     api,
@@ -17,7 +18,6 @@ from jaxml_kernels.lightning_attention import (
 )
 from jaxml_kernels.lightning_attention.cases import SMALL, Case
 from jaxml_kernels.lightning_attention.vjp import differentiable
-
 from tests.kernels.oracle import distance, quadratic
 
 NAMES = ("xla", "reference")

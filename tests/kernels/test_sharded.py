@@ -2,9 +2,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import AxisType
+
 from jaxml_kernels.lightning_attention import lightning_attention, lightning_attention_sharded
 from jaxml_kernels.lightning_attention.cases import Case
-
 from tests.kernels.oracle import distance
 
 CASE = Case("sharded", 2, 160, 4, 16, 8, "float32")
