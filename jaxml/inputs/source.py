@@ -27,6 +27,7 @@ __all__ = [
     "find",
     "read",
     "records",
+    "verify",
 ]
 
 
@@ -83,13 +84,19 @@ def dataset(name: str | DataSet) -> DataSet:
     return SETS[name]
 
 
-def find(name: str | DataSet, path: Path | str | None = None) -> Located:
+def find(
+    name: str | DataSet,
+    path: Path | str | None = None,
+    *,
+    kind: Literal["raw", "tfds", "package"] | None = None,
+) -> Located:
     """The first complete copy of a data set.
 
     Args:
       name: of the set, or a registry row.
       path: looked at and nothing else, if given: a folder laid out like `JAXML_DATA`, the set's
         own folder, its only file, or a TFDS directory.
+      kind: of copy to accept; None takes any.
 
     Raises:
       ValueError: the registry has no such set.
@@ -99,8 +106,9 @@ def find(name: str | DataSet, path: Path | str | None = None) -> Located:
     wanted = dataset(name)
     searched: list[str] = []
     for how, folder in _places(wanted, path):
-        located = _tfds_copy(wanted, folder, how) if how != "package" else None
-        located = located or _raw_copy(wanted, folder, how, searched)
+        located = _tfds_copy(wanted, folder, how) if kind in (None, "tfds") else None
+        if located is None and kind in (None, "raw"):
+            located = _raw_copy(wanted, folder, how, searched)
         if located:
             return located
     if wanted.name == "python" and path is None:
@@ -176,6 +184,22 @@ def read(located: Located, file: DataFile) -> bytes:
       DataCorruptError: it differs from the known checksum.
     """
     return integrity.verified(located.files[file.path], file)
+
+
+def verify(name: str | DataSet, located: Located) -> None:
+    """Reads every file of a raw copy, or looks over a TFDS directory.
+
+    Raises:
+      DataCorruptError: a file differs; names it.
+    """
+    if located.kind == "raw":
+        for file in dataset(name).files:
+            read(located, file)
+    elif located.kind == "tfds":
+        from jaxml.inputs import arrayrecord
+
+        for split in arrayrecord.check_directory(located.path):
+            arrayrecord.read_through(located.path, split)
 
 
 def records(
