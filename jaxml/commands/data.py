@@ -17,18 +17,20 @@ def list_sets(verify: bool = False) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    console, failed = Console(), 0
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "MB", "found", "used by", "licence", "what"):
+    for column in ("name", "MB", "found", "used by", "licence"):
         table.add_column(column, justify="right" if column == "MB" else "left")
-    table.columns[0].no_wrap = True
-    table.columns[-1].no_wrap = True
-    failed = 0
+    table.columns[0].min_width = max(map(len, source.SETS))
+    if console.width > 120:
+        table.add_column("what")
     for row in source.SETS.values():
         state, good = _state(row, verify)
         failed += not good
-        size = f"{row.num_bytes / 1e6:.1f}" if row.files else "-"
-        table.add_row(row.name, size, state, ", ".join(row.used_by), row.licence, row.about)
-    Console().print(table)
+        size = f"{row.num_bytes / 1e6:.2f}" if row.files else "-"
+        cells = [row.name, size, state, ", ".join(row.used_by), row.licence, row.about]
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
     return int(failed > 0)
 
 
@@ -41,7 +43,7 @@ def _state(row: source.DataSet, verify: bool) -> tuple[str, bool]:
         return "not found", True
     except source.DataCorruptError as error:
         return f"corrupt: {error}", False
-    return f"{located.how}{', intact' if verify else ''}", True
+    return f"{located.how}{', intact' if verify and located.kind != 'package' else ''}", True
 
 
 def prepare(

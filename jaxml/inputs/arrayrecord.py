@@ -1,13 +1,14 @@
 """TFDS directories in array_record form, read without TensorFlow."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxml.core import check
+from jaxml.inputs.codec import decode
 from jaxml.inputs.integrity import DataCorruptError
 
 REMEDY = "delete the directory and run `jaxml data prepare` or download it again"
@@ -60,9 +61,9 @@ def check_directory(folder: Path) -> dict[str, int]:
 class Records(Sequence[dict[str, Any]]):
     """Records of one split, decoded when asked for."""
 
-    def __init__(self, stored: Any):
-        """Wraps a TFDS data source whose images are left encoded."""
-        self._stored = stored
+    def __init__(self, stored: Any, pictures: Collection[str]):
+        """Wraps a TFDS data source that leaves `pictures`, names of features, encoded."""
+        self._stored, self._pictures = stored, pictures
 
     def __len__(self) -> int:
         """Number of records."""
@@ -84,17 +85,16 @@ class Records(Sequence[dict[str, Any]]):
         """The records at `indices`, `block` at a time."""
         for start in range(0, len(indices), block):
             for record in self._stored.__getitems__(indices[start : start + block]):
-                yield {name: _plain(value) for name, value in record.items()}
+                yield {
+                    name: decode(value) if name in self._pictures else _plain(value)
+                    for name, value in record.items()
+                }
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
-    if isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[-1] == 1:
-        return value[..., 0]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def read_through(folder: Path, split: str) -> None:
@@ -130,4 +130,7 @@ def open_split(folder: Path, split: str) -> Records:
     import tensorflow_datasets as tfds
 
     builder: Any = tfds.builder_from_directory(folder)
-    return Records(builder.as_data_source(split=split))
+    features = builder.info.features.items()
+    pictures = [name for name, kind in features if isinstance(kind, tfds.features.Image)]
+    encoded = {name: tfds.decode.SkipDecoding() for name in pictures}
+    return Records(builder.as_data_source(split=split, decoders=encoded), pictures)

@@ -1,6 +1,5 @@
-"""Images: decoding, the picture sets as arrays, and random views as pure functions."""
+"""Images: the picture sets as arrays, and random views as pure functions."""
 
-import io
 from pathlib import Path
 
 import jax
@@ -10,46 +9,26 @@ import numpy as np
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key
 from jaxml.inputs import source
+from jaxml.inputs.codec import decode
 from jaxml.inputs.raw import Columns
+
+__all__ = [
+    "CIFAR10_MEAN",
+    "CIFAR10_STD",
+    "cifar10",
+    "decode",
+    "fashion_mnist",
+    "labelled",
+    "mnist",
+    "normalise",
+    "random_crop",
+    "random_flip",
+]
 
 CIFAR10_MEAN = (0.49140, 0.48216, 0.44653)
 """Mean of each channel over the 50,000 training images, in [0, 1]."""
 CIFAR10_STD = (0.24703, 0.24349, 0.26159)
 """Standard deviation of each channel over the same."""
-
-
-def decode(content: bytes, channels: int | None = None) -> np.ndarray:
-    """The pixels of an encoded image (PNG, JPEG, WebP, ...).
-
-    Args:
-      content: the file's bytes.
-      channels: 1 for grey, 3 for RGB; None keeps the image's own.
-
-    Returns:
-      uint8 [y, x] for grey, else [y, x, c].
-
-    Raises:
-      ValueError: not an image that Pillow reads, or another number of channels.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    modes = {1: "L", 3: "RGB", None: None}
-    if channels not in modes:
-        raise ValueError(f"channels must be 1, 3 or None; got channels={channels}.")
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture.convert(modes[channels]) if channels else picture)
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(f"content must be an image; got {len(content)} bytes ({error}).") from None
-
-
-def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG bytes of uint8 pixels, [y, x] or [y, x, 3]; lossless."""
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
 
 
 def mnist(split: str, path: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +53,9 @@ def fashion_mnist(split: str, path: Path | str | None = None) -> tuple[np.ndarra
 def cifar10(split: str, path: Path | str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """CIFAR-10: uint8 images [n, 32, 32, 3] and int32 labels [n].
 
-    From raw files the first 20,000 training and 5,000 test images; from the official TFDS
-    directory all 50,000 and 10,000. Arguments and errors as in `mnist`.
+    From the raw files the first 20,000 training and 5,000 test images; from a TFDS directory
+    of the complete set all 50,000 and 10,000 (in the same order if `jaxml data prepare
+    cifar10_complete` wrote it). Arguments and errors as in `mnist`.
     """
     return labelled("cifar10", split, path)
 

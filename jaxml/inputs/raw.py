@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxml.inputs import source
+from jaxml.inputs.codec import decode
 from jaxml.inputs.integrity import DataCorruptError
 from jaxml.inputs.sets import DataSet
 
@@ -70,12 +71,20 @@ def _mosaic(wanted: DataSet, located: source.Located, split: str) -> Columns:
 
 def mosaic_tiles(content: bytes, size: int = 32) -> np.ndarray:
     """The square tiles of one image, row by row: uint8 [n, size, size, 3]."""
-    from jaxml.inputs.image import decode
-
     whole = decode(content, channels=3)
     rows, columns = whole.shape[0] // size, whole.shape[1] // size
     tiles = whole.reshape(rows, size, columns, size, 3).transpose(0, 2, 1, 3, 4)
     return tiles.reshape(rows * columns, size, size, 3)
+
+
+def _strips(wanted: DataSet, located: source.Located, split: str) -> Columns:
+    prefix = {"train": "data_batch_", "test": "test_batch"}[split]
+    names = sorted(file.name for file in wanted.files if file.name.startswith(prefix))
+    by_name = {file.name: file for file in wanted.files}
+    strips = [decode(source.read(located, by_name[name]), channels=3) for name in names]
+    images = np.concatenate(strips).reshape(-1, 32, 32, 3)
+    labels = json.loads(source.read(located, by_name[f"{split}_lables.json"]))
+    return Columns({"image": images, "label": np.asarray(labels, np.int32)})
 
 
 def _text(wanted: DataSet, located: source.Located, split: str) -> list[dict[str, Any]]:
@@ -134,6 +143,7 @@ def _job_shop(wanted: DataSet, located: source.Located, split: str) -> list[dict
 LAYOUTS: dict[str, Callable[[DataSet, source.Located, str], Sequence[dict[str, Any]]]] = {
     "idx": _idx,
     "mosaic": _mosaic,
+    "strips": _strips,
     "text": _text,
     "articles": _articles,
     "jsonl": _json_lines,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxml.inputs.image import encode_png
+from jaxml.inputs.codec import encode_png
 
 type Record = dict[str, Any]
 
@@ -34,6 +34,7 @@ def _job_shops(first: Record) -> Record:
 FEATURES: dict[str, Callable[[Record], Record]] = {
     "idx": _pictures,
     "mosaic": _pictures,
+    "strips": _pictures,
     "text": _texts,
     "articles": _texts,
     "jsonl": _texts,
