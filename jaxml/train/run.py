@@ -102,17 +102,35 @@ def train(
             template = state.abstract(now)
             del now
             now = _resume(checkpointer, template, batches, cfg.resume)
-        update = step.make_step(loss_fn, optimizer, accumulate=accumulate, ema_decay=cfg.ema_decay)
-        budget = [hooks.TimeBudget(cfg.time_budget_s)] if cfg.time_budget_s else []
-        every = [
-            *budget,
-            hooks.StopOnSignal(),
-            *watch,
-            logs.Bar(),
-            logs.JsonLines(folder / "metrics.jsonl", cfg.log_every),
-            hooks.Checkpoint(checkpointer, cfg.save_every),
-        ]
-        return loop.fit(update, now, batches, every, num_steps=cfg.num_steps)
+        update = step.make_step(
+            loss_fn,
+            optimizer,
+            accumulate=accumulate,
+            ema_decay=cfg.ema_decay,
+            shardings=state.shardings(now),
+        )
+        if batch_sharding is not None:
+            update = _placing(update, batch_sharding)
+        watching = _hooks(cfg, folder, checkpointer, watch)
+        return loop.fit(update, now, batches, watching, num_steps=cfg.num_steps)
+
+
+def _placing(update: step.Step, place: NamedSharding) -> step.Step:
+    return lambda now, batch: update(now, processes.global_batch(batch, place))
+
+
+def _hooks(
+    cfg: RunConfig,
+    folder: Path,
+    checkpointer: checkpoint.Checkpointer,
+    watch: Sequence[loop.Hook],
+) -> list[loop.Hook]:
+    """Stops first, then the caller's hooks, then logs, then the checkpoint."""
+    stops: list[loop.Hook] = [hooks.StopOnSignal()]
+    if cfg.time_budget_s is not None:
+        stops.append(hooks.TimeBudget(cfg.time_budget_s))
+    log = logs.JsonLines(folder / "metrics.jsonl", cfg.log_every)
+    return [*stops, *watch, logs.Bar(), log, hooks.Checkpoint(checkpointer, cfg.save_every)]
 
 
 def _resume(
