@@ -1,6 +1,6 @@
 """NNX modules from our functions, and functions from NNX modules.
 
-`flax.nnx` is imported when it is needed: some releases of flax do not import it under the newest jax.
+`flax.nnx` is imported when it is needed: some releases of flax cannot import it under a newer jax.
 """
 
 from collections.abc import Callable
