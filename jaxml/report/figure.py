@@ -1,6 +1,5 @@
 """Matplotlib figures as SVG that follow the page's light or dark colours and keep text as text."""
 
-import html
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence

@@ -11,6 +11,7 @@ from jax.sharding import NamedSharding
 
 from jaxml.core import check
 from jaxml.core.types import Key, PyTree
+from jaxml.dist import processes
 from jaxml.train import checkpoint, hooks, logs, loop, state, step
 
 _log = logging.getLogger(__name__)
