@@ -51,7 +51,8 @@ def _fingerprint(recipe: Recipe, scale: str, seed: int) -> str:
 
 def run_one(recipe: Recipe, scale: str, seed: int, out: Path, say: Console) -> page.Part:
     """Runs a recipe, or takes the outcome of the same run; an error becomes part of the page."""
-    folder = out / "runs" / f"{recipe.system}-{scale}-{seed}"
+    settings = config.fingerprint(recipe.scales[scale])
+    folder = out / "runs" / f"{recipe.system}-{scale}-{seed}-{settings}"
     fingerprint = _fingerprint(recipe, scale, seed)
     if (known := load(folder / "outcome.json", fingerprint)) is not None:
         say.print(f"[bold]{recipe.system}[/]: nothing changed, taking the outcome from {folder}")

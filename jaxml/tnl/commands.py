@@ -1,8 +1,9 @@
 """`jaxml tnl train`, `generate` and `bench`."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import jax
 import numpy as np
@@ -17,25 +18,36 @@ from jaxml.tnl.config import PRESETS
 from jaxml.tnl.generate import generate as continue_prompt
 
 
-def train(
-    folder: Annotated[Path, tyro.conf.Positional],
-    /,
-    preset: Literal["tiny", "laptop", "40m", "385m", "1b"] = "laptop",
-    cfg: Annotated[training.TrainConfig, tyro.conf.arg(name="")] = training.TrainConfig(),  # noqa: B008
-) -> None:
-    """Trains a language model on text, or goes on with a run that was stopped.
+def of_preset(preset: str | None) -> Callable[..., None]:
+    """The command `train` with the defaults of a preset."""
+    default = training.TrainConfig()
+    if preset is not None:
+        check.one_of(PRESETS, preset=preset)
+        default = dataclasses.replace(default, model=PRESETS[preset])
 
-    Args:
-      folder: of the run: configuration, tokenizer, checkpoints, metrics.jsonl.
-      preset: sizes of the model; flags of the model change single ones.
-      cfg: the run.
-    """
-    if cfg.model == training.TrainConfig().model:
-        cfg = dataclasses.replace(cfg, model=PRESETS[preset])
-    _, params, corpus = training.train(cfg, folder)
-    size = sum(x.size for x in jax.tree.leaves(params))
-    where = f"{corpus.provenance.name} ({corpus.provenance.where})"
-    Console().print(f"{size:,} parameters, trained on {where}; the run lies in {folder}.")
+    def train(
+        folder: Annotated[Path, tyro.conf.Positional],
+        /,
+        preset: str = "laptop",
+        cfg: Annotated[training.TrainConfig, tyro.conf.arg(name="")] = default,
+    ) -> None:
+        """Trains a language model on text, or goes on with a run that was stopped.
+
+        Args:
+          folder: of the run: configuration, tokenizer, checkpoints, metrics.jsonl.
+          preset: sizes of the model (tiny, laptop, 40m, 385m, 1b); other flags change single ones.
+          cfg: the run.
+        """
+        _, params, corpus = training.train(cfg, folder)
+        size = sum(x.size for x in jax.tree.leaves(params))
+        where = f"{corpus.provenance.name} ({corpus.provenance.where})"
+        Console().print(f"{size:,} parameters, trained on {where}; the run lies in {folder}.")
+
+    return train
+
+
+train = of_preset(None)
+train.of_preset = of_preset  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def generate(

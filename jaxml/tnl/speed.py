@@ -72,3 +72,11 @@ def decode_calls(
         return lambda: decode(params, state, ids)
 
     return {str(context): call(context) for context in contexts}
+
+
+def quadratic(q: jax.Array, k: jax.Array, v: jax.Array, log_decay: jax.Array) -> jax.Array:
+    """Lightning attention as `((Q K^T) * M) V`: the form whose cost grows with the square."""
+    t = jnp.arange(q.shape[1])
+    gap = (t[:, None] - t[None, :])[None]
+    decay = jnp.exp(jnp.maximum(gap, 0) * log_decay[:, None, None]) * (gap >= 0)
+    return jnp.einsum("bhts,bshe->bthe", jnp.einsum("bthc,bshc->bhts", q, k) * decay[None], v)
