@@ -103,7 +103,7 @@ def test_errors_are_one_line(folder, tmp_path, capsys, monkeypatch):
     cli.run(["data", "prepare", "jsp", "--source", str(folder)])
     capsys.readouterr()
     error = fails(monkeypatch, capsys, "data", "prepare", "jsp", "--source", str(folder))
-    assert "is there and intact; use --force to replace it" in error
+    assert "is there and intact ({'test': 1}); use --force to replace it" in error
     (folder / "jsp" / "jsp_benchmarks.json.gz").write_bytes(b"broken")
     where = ("--source", str(folder), "--force")
     error = fails(monkeypatch, capsys, "data", "prepare", "jsp", *where)

@@ -51,14 +51,14 @@ def associative_recall(
     half = vocab_size // 2
     check.between(1, half, num_pairs=num_pairs)
 
-    def draw(key: Key) -> Array:
-        names = jax.lax.top_k(jax.random.uniform(rng.fold(key, "names"), (half,)), num_pairs)[1]
-        values = jax.random.randint(rng.fold(key, "values"), (num_pairs,), half, vocab_size)
-        asked = jax.random.randint(rng.fold(key, "asked"), (num_queries,), 0, num_pairs)
-        order = jnp.concatenate([jnp.arange(num_pairs), asked])
-        return jnp.stack([names[order], values[order]], axis=-1).reshape(-1).astype(jnp.int32)
-
-    whole = jax.vmap(draw)(jax.random.split(key, batch_size))
+    lots = jax.random.uniform(rng.fold(key, "names"), (batch_size, half))
+    names = jax.lax.top_k(lots, num_pairs)[1]
+    values = jax.random.randint(rng.fold(key, "values"), names.shape, half, vocab_size, jnp.int32)
+    asked = jax.random.randint(rng.fold(key, "asked"), (batch_size, num_queries), 0, num_pairs)
+    pairs = jnp.broadcast_to(jnp.arange(num_pairs), names.shape)
+    order = jnp.concatenate([pairs, asked], axis=1)
+    both = [jnp.take_along_axis(words, order, axis=1) for words in (names, values)]
+    whole = jnp.stack(both, axis=-1).reshape(batch_size, -1)
     place = jnp.arange(whole.shape[1])
     mask = jnp.broadcast_to((place >= 2 * num_pairs) & (place % 2 == 0), whole.shape)
     return TokenTask(whole, jnp.roll(whole, -1, axis=1), mask)

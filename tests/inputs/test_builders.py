@@ -60,7 +60,7 @@ def test_other_programs_read_the_directory_by_name(tiny, out):
 def test_an_intact_directory_is_kept(tiny, out):
     target = writer.prepare("jsp", out=out)
     before = (target / "dataset_info.json").stat().st_mtime_ns
-    with pytest.raises(writer.AlreadyPreparedError, match="intact; use --force"):
+    with pytest.raises(writer.AlreadyPreparedError, match=r"intact \({'test': 2}\); use --force"):
         writer.prepare("jsp", out=out)
     assert (target / "dataset_info.json").stat().st_mtime_ns == before
     writer.prepare("jsp", out=out, force=True)
@@ -75,6 +75,24 @@ def test_a_broken_directory_is_replaced(tiny, out):
         source.find("jsp", out)
     writer.prepare("jsp", out=out)
     assert len(source.records("jsp", "test", out)) == 2
+
+
+def test_a_directory_of_tensorflow_is_left_alone(tiny, out, monkeypatch):
+    target = writer.prepare("jsp", out=out)
+    edit(target, lambda info: info.update(fileFormat="tfrecord"))
+    with pytest.raises(writer.AlreadyPreparedError, match="got tfrecord.*use --force"):
+        writer.prepare("jsp", out=out)
+    with pytest.raises(source.DataNotFoundError, match="array_record form; got tfrecord"):
+        source.find("jsp", out)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(out))
+    assert source.find("jsp").how == "JAXML_DATA"
+
+
+def test_a_directory_with_other_counts_is_left_alone(tiny, out):
+    target = writer.prepare("jsp", out=out)
+    edit(target, lambda info: info["splits"][0].update(shardLengths=["5"]))
+    with pytest.raises(writer.AlreadyPreparedError, match="{'test': 5}"):
+        writer.prepare("jsp", out=out)
 
 
 def test_checksums_are_compared_before_anything_is_written(tiny, out):
@@ -155,10 +173,6 @@ def shard_of(folder):
 
 
 DAMAGE = {
-    "another format": (
-        lambda folder: edit(folder, lambda info: info.update(fileFormat="tfrecord")),
-        "must be in array_record form; got tfrecord",
-    ),
     "no splits": (lambda folder: edit(folder, lambda info: info.pop("splits")), "cannot be read"),
     "a list": (lambda folder: (folder / "dataset_info.json").write_text("[]"), "cannot be read"),
     "missing shard": (lambda folder: shard_of(folder).unlink(), "missing or empty"),

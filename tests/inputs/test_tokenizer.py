@@ -127,6 +127,13 @@ def test_what_is_no_tokenizer(tmp_path, content):
         tokenizer.load(path)
 
 
+@pytest.mark.parametrize("vocab", [None, 3, [], ["a", "a"], ["ab"], [1, 2]])
+def test_characters_of_a_broken_file(tmp_path, vocab):
+    (tmp_path / "c.json").write_text(json.dumps({"kind": "characters", "vocab": vocab}))
+    with pytest.raises(ValueError, match="c.json is not a tokenizer of characters"):
+        tokenizer.load(tmp_path / "c.json")
+
+
 def test_vocabulary_of_the_wrong_kind(tmp_path):
     (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1}))
     (tmp_path / "merges.txt").write_text("a c\n")
