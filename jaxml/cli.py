@@ -9,6 +9,7 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxml import SYSTEMS, __version__
 
@@ -106,8 +107,22 @@ def run(words: Sequence[str]) -> int:
 
     module, function = target.split(":")
     command = getattr(importlib.import_module(module), function)
+    if (of_preset := getattr(command, "of_preset", None)) is not None:
+        command = of_preset(_preset(flags, tyro))
     status = tyro.cli(command, prog=f"jaxml {prog}", args=flags)
     return int(status or 0)
+
+
+def _preset(flags: list[str], tyro: Any) -> str | None:
+    """The value of `--preset`, which decides the defaults that all other flags change."""
+
+    def preset(preset: str | None = None) -> str | None:
+        return preset
+
+    known = tyro.cli(
+        preset, args=flags, return_unknown_args=True, add_help=False, console_outputs=False
+    )
+    return known[0]
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ import hashlib
 
 import jax
 
-from jaxml.core.types import Key
+from jaxml.core.types import Array, Key
 
 
-def fold(key: Key, *names: str | int | jax.Array) -> Key:
+def fold(key: Key, *names: str | int | Array) -> Key:
     """The key of one use, e.g. `fold(key, "dropout", layer)`.
 
     Names are hashed, numbers (which may be traced) folded in as they are.

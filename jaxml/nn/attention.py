@@ -211,6 +211,7 @@ def step(
     x: Array,
     cache: Cache,
     *,
+    mask: Array | None = None,
     implementation: Implementation = None,
     dtype: Any = None,
 ) -> tuple[Array, Cache]:
@@ -221,6 +222,7 @@ def step(
       cfg: must be causal.
       x: one token [b, d], or t of them [b, t, d] (prefill).
       cache: what came before; every row of the batch has the same length.
+      mask: True = keep, of the cached tokens [b, max_len], e.g. to leave out padding.
       implementation: of `jax.nn.dot_product_attention`.
       dtype: compute dtype (default: of `x`).
 
@@ -242,12 +244,14 @@ def step(
     start = (0, cache.length, 0, 0)
     k = jax.lax.dynamic_update_slice(cache.k, keys.astype(cache.k.dtype), start)
     v = jax.lax.dynamic_update_slice(cache.v, values.astype(cache.v.dtype), start)
-    visible = jnp.arange(room, dtype=jnp.int32)[None, :] <= place[:, None]
+    visible = (jnp.arange(room, dtype=jnp.int32)[None, :] <= place[:, None])[None, None]
+    if mask is not None:
+        visible = visible & _pairs(mask)
     context = attend(
         query,
         k.astype(query.dtype),
         v.astype(query.dtype),
-        mask=visible[None, None],
+        mask=visible,
         implementation=implementation,
     )
     length = cache.length + num_new

@@ -1,0 +1,1 @@
+"""Many devices: meshes, rules for sharding, collectives and several processes."""

@@ -1,0 +1,1 @@
+"""Writing data sets as TFDS directories (array_record), without TensorFlow."""

@@ -1,0 +1,1 @@
+"""From measured claims to one self-contained page."""

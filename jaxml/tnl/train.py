@@ -1,0 +1,194 @@
+"""Training a language model: the shared parts put together."""
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+
+from jaxml.core import check, config, param, rng, tree
+from jaxml.core.types import PyTree
+from jaxml.dist import mesh as meshes
+from jaxml.dist import rules, shard
+from jaxml.dist.mesh import MeshConfig
+from jaxml.inputs import loader, tokenizer
+from jaxml.tnl import corpus as corpora
+from jaxml.tnl import model, objective, softmax
+from jaxml.tnl.config import PRESETS, TNLConfig, same_size
+from jaxml.tnl.language_model import LanguageModel
+from jaxml.train import checkpoint, hooks, loop, optim, run, state
+from jaxml.train.optim import OptimConfig
+from jaxml.train.run import RunConfig
+from jaxml_kernels.lightning_attention import lightning_attention_sharded
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run.
+
+    Attributes:
+      model: sizes; its `vocab_size` is replaced by the tokenizer's.
+      architecture: "tnl", or "transformer", the softmax baseline of the same size.
+      corpus: the text.
+      seq_len: tokens per row, t.
+      batch_size: rows per update, b, over all devices.
+      optim: the optimiser; `total_steps` of its schedule follows `run.num_steps`.
+      run: length, logs and checkpoints.
+      mesh: devices per axis.
+      eval_every: steps between validations; 0: none.
+      eval_batches: most batches of a validation.
+      seed: of initialisation and data order.
+    """
+
+    model: TNLConfig = PRESETS["laptop"]
+    architecture: Literal["tnl", "transformer"] = "tnl"
+    corpus: corpora.CorpusConfig = dataclasses.field(default_factory=corpora.CorpusConfig)
+    seq_len: int = 64
+    batch_size: int = 12
+    optim: OptimConfig = dataclasses.field(
+        default_factory=lambda: OptimConfig(lr=1e-2, warmup_steps=50, weight_decay=0.1)
+    )
+    run: RunConfig = dataclasses.field(default_factory=lambda: RunConfig(num_steps=600))
+    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    eval_every: int = 200
+    eval_batches: int = 64
+    seed: int = 0
+
+    def __post_init__(self):
+        check.types(self)
+        check.positive(seq_len=self.seq_len, batch_size=self.batch_size)
+        check.positive(eval_batches=self.eval_batches)
+        check.at_least(0, eval_every=self.eval_every)
+
+
+def build(cfg: TrainConfig, vocab_size: int, mesh: Any = None) -> LanguageModel:
+    """The language model of a run; on a mesh with a `seq` axis, time is split over it."""
+    sized = dataclasses.replace(cfg.model, vocab_size=vocab_size)
+    if cfg.architecture == "transformer":
+        return softmax.language_model(same_size(sized))
+    if mesh is None or mesh.shape["seq"] == 1:
+        return model.language_model(sized)
+    return model.language_model(sized, _split_over_time(mesh))
+
+
+@functools.cache
+def _split_over_time(mesh: Any) -> model.Attention:
+    def attention(q, k, v, log_decay, *, segment_ids=None, initial_state=None, **_: Any):
+        if segment_ids is not None:
+            raise ValueError("segment_ids cannot be combined with a mesh axis seq > 1.")
+        return lightning_attention_sharded(
+            q,
+            k,
+            v,
+            log_decay,
+            mesh=mesh,
+            batch_axes=("data", "fsdp"),
+            head_axis="model",
+            initial_state=initial_state,
+        )
+
+    return attention
+
+
+def train(
+    cfg: TrainConfig, folder: Path | str, watch: Sequence[loop.Hook] = ()
+) -> tuple[LanguageModel, PyTree, corpora.Corpus]:
+    """Trains, or goes on training, in a folder, which then is all that `load` needs.
+
+    Returns:
+      The model, its last parameters, and the corpus.
+
+    Raises:
+      ValueError: the folder holds a run with other settings, or a value that does not fit.
+    """
+    folder = Path(folder)
+    _check_same_run(cfg, folder)
+    corpus = corpora.load(cfg.corpus, _known_tokenizer(folder))
+    mesh = meshes.make(cfg.mesh)
+    lm = build(cfg, corpus.tokenizer.vocab_size, mesh)
+    key = jax.random.key(cfg.seed)
+    params = shard.init_sharded(rng.fold(key, "init"), lm.declared, mesh, rules.TENSOR)
+    batches = loader.token_windows(
+        corpus.train,
+        cfg.seq_len,
+        cfg.batch_size,
+        cfg.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+    config.save(cfg, folder / "config.json")
+    corpus.tokenizer.save(folder / "tokenizer.json")
+    plan = dataclasses.replace(cfg.optim, total_steps=max(cfg.run.num_steps, 1))
+    speed = hooks.Speed(cfg.seq_len * cfg.batch_size, cfg.run.log_every)
+    last = run.train(
+        objective.loss_fn(lm),
+        params,
+        optim.make(plan),
+        batches,
+        cfg.run,
+        key=key,
+        folder=folder,
+        accumulate=cfg.optim.accumulate,
+        batch_sharding=shard.batch_sharding(mesh, rules.TENSOR),
+        watch=[*_evaluation(cfg, lm, corpus), *watch, speed],
+    )
+    return lm, last.params, corpus
+
+
+def _evaluation(cfg: TrainConfig, lm: LanguageModel, corpus: corpora.Corpus) -> list[loop.Hook]:
+    if cfg.eval_every == 0 or len(corpus.val) <= cfg.seq_len * cfg.batch_size:
+        return []
+    windows = corpus.windows("val", cfg.seq_len, cfg.batch_size, cfg.eval_batches)
+
+    def measure(now: state.TrainState) -> dict[str, float]:
+        return {"loss": objective.evaluate(lm, now.params, windows)}
+
+    return [hooks.Evaluate(measure, cfg.eval_every)]
+
+
+def _known_tokenizer(folder: Path) -> tokenizer.Tokenizer | None:
+    path = folder / "tokenizer.json"
+    return tokenizer.load(path) if path.exists() else None
+
+
+def _check_same_run(cfg: TrainConfig, folder: Path) -> None:
+    """A folder belongs to one run; only its length and its mesh may change."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before = config.load(TrainConfig, path)
+    same = dataclasses.replace(cfg, run=before.run, mesh=before.mesh)
+    if same != before:
+        ours, theirs = (config.text(c).splitlines() for c in (same, before))
+        was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
+        raise ValueError(
+            f"{folder} holds a run with {was}; here {now}. Choose another folder, or the same."
+        )
+
+
+def load(folder: Path | str) -> tuple[TrainConfig, LanguageModel, PyTree, tokenizer.Tokenizer]:
+    """Configuration, model, newest intact parameters and tokenizer of a run's folder.
+
+    Raises:
+      FileNotFoundError: no such run, or one without a checkpoint.
+      CheckpointError: nothing intact.
+    """
+    folder = Path(folder)
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder} holds no training run (no config.json there).")
+    cfg = config.load(TrainConfig, folder / "config.json")
+    words = tokenizer.load(folder / "tokenizer.json")
+    lm = build(cfg, words.vocab_size)
+    like = jax.eval_shape(
+        lambda: state.create(
+            jax.random.key(0),
+            jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), param.abstract(lm.declared)),
+            optim.make(dataclasses.replace(cfg.optim, total_steps=max(cfg.run.num_steps, 1))),
+            ema=cfg.run.ema_decay is not None,
+        )
+    )
+    found = checkpoint.restore(folder / "checkpoints", like)
+    tree.check_match(found.state.params, param.abstract(lm.declared), "the checkpoint")
+    return cfg, lm, found.state.params, words

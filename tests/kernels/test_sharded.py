@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import pytest
+from jax.sharding import AxisType
+
+from jaxml_kernels.lightning_attention import lightning_attention, lightning_attention_sharded
+from jaxml_kernels.lightning_attention.cases import Case
+from tests.kernels.oracle import distance
+
+CASE = Case("sharded", 2, 160, 4, 16, 8, "float32")
+
+
+def _mesh(**axes):
+    kinds = (AxisType.Auto,) * len(axes)
+    return jax.make_mesh(tuple(axes.values()), tuple(axes), axis_types=kinds)
+
+
+@pytest.mark.parametrize("slope", ["alibi", "steep", "none"])
+@pytest.mark.parametrize(
+    "axes", [{"seq": 8}, {"data": 2, "seq": 4}, {"seq": 2, "model": 4}], ids=str
+)
+def test_equals_one_device(axes, slope):
+    case = Case("sharded", 2, 160, 4, 16, 8, "float32", slope)
+    q, k, v, d = case.inputs(jax.random.key(0))
+    start = jax.random.normal(jax.random.key(1), (2, 4, 16, 8))
+    wo = jax.random.normal(jax.random.key(2), v.shape)
+    where = {
+        "mesh": _mesh(**axes),
+        "batch_axes": "data" if "data" in axes else None,
+        "head_axis": "model" if "model" in axes else None,
+    }
+
+    def loss(run, **how):
+        def value(q, k, v, d, start):
+            o, s = run(q, k, v, d, initial_state=start, **how)
+            return jnp.sum(o * wo) + jnp.sum(s**2), (o, s)
+
+        return jax.jit(jax.value_and_grad(value, (0, 1, 2, 3, 4), has_aux=True))(q, k, v, d, start)
+
+    want = loss(lightning_attention, return_final_state=True)
+    got = loss(lightning_attention_sharded, **where)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert distance(a, b) <= 3e-5
+
+
+def test_tokens_are_never_gathered():
+    q, k, v, d = CASE.inputs(jax.random.key(0))
+    mesh = _mesh(seq=8)
+    run = jax.jit(lambda q: lightning_attention_sharded(q, k, v, d, mesh=mesh)[0])
+    text = run.lower(q).compile().as_text()
+    gathers = [line for line in text.splitlines() if " all-gather(" in line]
+    assert len(gathers) == 1
+    assert "f32[8,2,4,16,8]" in gathers[0], gathers  # eight states, whatever the length
+
+
+def test_bad_meshes():
+    q, k, v, d = CASE.inputs(jax.random.key(0))
+    with pytest.raises(ValueError, match="got axis 'time'"):
+        lightning_attention_sharded(q, k, v, d, mesh=_mesh(seq=8), seq_axis="time")
+    with pytest.raises(ValueError, match="seq=8 must divide the length; got t=100"):
+        cut = (x[:, :100] for x in (q, k, v))
+        lightning_attention_sharded(*cut, d, mesh=_mesh(seq=8))
