@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxml.core import check
 from jaxml.core.param import Param
@@ -107,7 +108,7 @@ def _reduce(x: Array, function: Any, start: Any, window: Pair, stride: Pair, pad
     sides = _sides(padding)
     return jax.lax.reduce_window(
         x,
-        jnp.asarray(start, x.dtype)[()],
+        np.asarray(start, x.dtype)[()],  # a literal, by which jax knows the operation
         function,
         (1, *_pair(window), 1),
         (1, *_pair(stride), 1),

@@ -195,6 +195,16 @@ def test_pooling_against_windows():
     np.testing.assert_allclose(conv.global_avg_pool(jnp.asarray(x)), x.mean((1, 2)), atol=1e-6)
 
 
+def test_gradient_of_pooling_against_finite_differences():
+    with jax.enable_x64(True):
+
+        @jax.jit
+        def pools(x):
+            return conv.max_pool(x), conv.avg_pool(x, 3, 2, 1), conv.global_avg_pool(x)
+
+        check_grads(pools, (jnp.asarray(_random(1, 5, 4, 2)),), 1, ["rev"])
+
+
 def test_padding_wins_no_maximum_and_weighs_no_mean():
     x = -jnp.ones((1, 2, 2, 1))
     assert (conv.max_pool(x, 3, 1, 1) == -1).all()
