@@ -1,0 +1,42 @@
+"""Notebooks: the percent file and the .ipynb agree, and every cell runs."""
+
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+COLABS = Path(__file__).resolve().parents[1] / "colabs"
+NAMES = sorted(p.stem for p in COLABS.glob("*.py"))
+
+
+def _cells(notebook):
+    return [(cell.cell_type, cell.source.strip()) for cell in notebook.cells]
+
+
+def test_there_are_notebooks():
+    assert NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pair_agrees(name):
+    source, made = (jupytext.read(COLABS / f"{name}.{kind}") for kind in ("py", "ipynb"))
+    assert _cells(source) == _cells(made), "run `make notebooks`"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_address_is_made_up(name):
+    assert "http" not in (COLABS / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("ignore")
+def test_every_cell_runs(name):
+    notebook = nbformat.read(COLABS / f"{name}.ipynb", as_version=4)
+    client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(COLABS)}})
+    client.execute()
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(cell.execution_count for cell in code)
+    images = [o for cell in code for o in cell.outputs if "image/png" in o.get("data", {})]
+    assert len(images) >= 2, "a notebook shows pictures"
