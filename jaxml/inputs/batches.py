@@ -1,6 +1,7 @@
 """Iterators over batches with a position that can be saved, and the parts they are made of."""
 
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ class Batches(Iterator[Batch]):
         """Wraps a grain dataset; `pipeline` names what a saved position depends on."""
         self._iterator = iter(dataset)
         self._pipeline = dict(pipeline)
+        weakref.finalize(self, self._iterator.close)  # also at exit, while modules still live
 
     def __next__(self) -> Batch:
         """The next batch."""
