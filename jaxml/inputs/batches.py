@@ -22,17 +22,19 @@ class Batches(Iterator[Batch]):
 
     def __init__(self, dataset: Any, pipeline: Mapping[str, Any]):
         """Wraps a grain dataset; `pipeline` names what a saved position depends on."""
-        self._iterator = iter(dataset)
+        self._held = [iter(dataset)]
         self._pipeline = dict(pipeline)
-        weakref.finalize(self, self._iterator.close)  # also at exit, while modules still live
+        # grain's iterator ends its threads when it dies, which fails if that is at the very end
+        # of the program; the finaliser lets it die before modules are torn down.
+        weakref.finalize(self, self._held.clear)
 
     def __next__(self) -> Batch:
         """The next batch."""
-        return next(self._iterator)
+        return next(self._held[0])
 
     def get_state(self) -> dict[str, Any]:
         """The position, and the arguments it belongs to."""
-        return {"pipeline": dict(self._pipeline), "position": self._iterator.get_state()}
+        return {"pipeline": dict(self._pipeline), "position": self._held[0].get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Continues at a saved position.
@@ -47,11 +49,11 @@ class Batches(Iterator[Batch]):
                 raise ValueError(
                     f"state must be of the same pipeline; got {name}={theirs!r}, here {ours!r}."
                 )
-        self._iterator.set_state(state["position"])
+        self._held[0].set_state(state["position"])
 
     def close(self) -> None:
         """Ends the threads that prefetch."""
-        self._iterator.close()
+        self._held[0].close()
 
 
 def local_size(batch_size: int, process_index: int, process_count: int) -> int:
