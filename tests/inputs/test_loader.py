@@ -1,6 +1,10 @@
 import json
 import multiprocessing
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,6 +86,26 @@ def test_prefetching_changes_nothing_and_starts_no_process(make):
     before = threading.active_count()
     take(make(prefetch=0), 3)
     assert threading.active_count() <= before
+
+
+def test_a_program_ends_quietly_without_closing():
+    code = (
+        "import numpy as np\n"
+        "from jaxml.inputs import loader\n"
+        "ids = np.arange(100)\n"
+        "made = [loader.token_windows(ids, 8, 2, 0), loader.examples({'x': ids}, 2, 0),\n"
+        "        loader.packed_documents([ids] * 3, 8, 2, 0)]\n"
+        "print([len(next(batches)) for batches in made])\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[2, 1, 4]\n", "")
 
 
 def test_a_state_of_another_pipeline_is_refused():

@@ -12,13 +12,13 @@ import tiny_problem
 from jaxml.core import tree
 from jaxml.train import run
 
-CFG = run.RunConfig(num_steps=90, log_every=1, save_every=3, keep=2, ema_decay=0.9)
+CFG = run.RunConfig(num_steps=72, log_every=1, save_every=3, keep=2, ema_decay=0.9)
 
 
 def main(folder):
     last = run.train(
         tiny_problem.noisy_loss_fn,
-        tiny_problem.params(width=20_000),
+        tiny_problem.params(width=4_000),
         optax.adam(1e-3),
         tiny_problem.Batches(spoiled=(4, 40)),
         CFG,
