@@ -19,7 +19,7 @@ test-slow: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check -q .
 	$(BIN)/ruff check -q .
-	$(BIN)/pyright --project pyproject.toml
+	$(BIN)/basedpyright
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/run.py

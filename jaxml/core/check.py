@@ -84,7 +84,7 @@ def types(config: Any) -> None:
         number = hint in (int, float)
         try:
             if number and isinstance(value, bool):
-                raise typeguard.TypeCheckError
+                raise typeguard.TypeCheckError("is a bool")
             typeguard.check_type(value, hint)
         except typeguard.TypeCheckError:
             wanted = hint.__name__ if isinstance(hint, type) else str(hint)

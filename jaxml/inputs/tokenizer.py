@@ -31,6 +31,10 @@ class Tokenizer(Protocol):
         """The text of token ids [t]."""
         ...
 
+    def save(self, path: Path | str) -> None:
+        """Writes what `load` reads."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class CharTokenizer:

@@ -81,7 +81,7 @@ class Row:
 
 
 def faster(
-    case: str, metric: str, ours: Timing, name: str, peer: Timing, goal: float | None
+    case: str, metric: str, ours: Timing, name: str, peer: Timing, goal: float | None = None
 ) -> Row:
     """The row of two timings in milliseconds."""
     return Row(

@@ -7,8 +7,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxml.core import check, param, tree
 from jaxml.core.types import Array, Key, PyTree
@@ -58,7 +58,7 @@ def check_ids(ids_bt: Array, vocab_size: int) -> None:
     check.shape("ids", ids_bt, ["b", "t"])
     if not jnp.issubdtype(ids_bt.dtype, jnp.integer):
         raise ValueError(f"ids must be integers; got ids.dtype={ids_bt.dtype}.")
-    if not isinstance(ids_bt, jax.core.Tracer) and ids_bt.size:
+    if not isinstance(ids_bt, Tracer) and ids_bt.size:
         low, high = int(ids_bt.min()), int(ids_bt.max())
         if low < 0 or high >= vocab_size:
             worst = low if low < 0 else high

@@ -60,7 +60,7 @@ def _layer_params(cfg: TNLConfig, coded: bool) -> PyTree:
     return {**layer, "lrpe": lrpe.params(heads, width)} if coded else layer
 
 
-def _project(p: PyTree, cfg: TNLConfig, x: Array, positions: Array) -> tuple[Array, ...]:
+def _project(p: PyTree, x: Array, positions: Array) -> tuple[Array, Array, Array, Array | None]:
     """q, k, v and the gate u of [b, t, d], each [b, t, h, ...]; u is None without a gate."""
     kernel = p["qkvu"].astype(x.dtype)
     parts = jnp.einsum("btd,dnhc->nbthc", x, kernel, preferred_element_type=jnp.float32)
@@ -82,7 +82,7 @@ def _mix(p: PyTree, cfg: TNLConfig, o: Array, gate: Array | None) -> Array:
     )
 
 
-def _block(cfg: TNLConfig, mixer: Callable[[PyTree, Array], tuple[Array, Any]]) -> Any:
+def _block(cfg: TNLConfig, mixer: Callable[[PyTree, Array, Any], tuple[Array, Any]]) -> Any:
     def srms(x: Array) -> Array:
         return norm.srms(x, cfg.eps)
 
@@ -139,7 +139,7 @@ def hidden(
         positions = jnp.broadcast_to(jnp.arange(ids_bt.shape[1], dtype=jnp.int32), ids_bt.shape)
 
     def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, None]:
-        q, k, v, gate = _project(p, cfg, x, positions)
+        q, k, v, gate = _project(p, x, positions)
         o, _ = attention(q, k, v, inputs[0], segment_ids=segment_ids)
         return _mix(p, cfg, o, gate), None
 
@@ -177,7 +177,7 @@ def prefill(
     positions = jnp.broadcast_to(place, ids_bt.shape)
 
     def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array | None]:
-        q, k, v, gate = _project(p, cfg, x, positions)
+        q, k, v, gate = _project(p, x, positions)
         if mask_bt is not None:
             v = jnp.where(mask_bt[:, :, None, None], v, 0)
         o, memory = attention(q, k, v, inputs[0], initial_state=inputs[1], return_final_state=True)
@@ -192,7 +192,7 @@ def step(tree: PyTree, cfg: TNLConfig, state: State, ids_b: Array) -> tuple[Arra
     positions = jnp.broadcast_to(state.position, (ids_b.shape[0], 1))
 
     def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array]:
-        q, k, v, gate = _project(p, cfg, x, positions)
+        q, k, v, gate = _project(p, x, positions)
         o, memory = lightning_attention_step(q[:, 0], k[:, 0], v[:, 0], inputs[0], inputs[1])
         return _mix(p, cfg, o[:, None], gate), memory
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxml_kernels import dispatch
 from jaxml_kernels.lightning_attention import decay, packing, problem, xla
@@ -101,7 +102,7 @@ def explain(spec: problem.Problem) -> Sequence[dispatch.Verdict]:
 
 
 def _concrete(x: jax.Array | None) -> np.ndarray | None:
-    return None if x is None or isinstance(x, jax.core.Tracer) else np.asarray(x)
+    return None if x is None or isinstance(x, Tracer) else np.asarray(x)
 
 
 def _shape(name: str, array: jax.Array, want: tuple[int, ...]) -> None:

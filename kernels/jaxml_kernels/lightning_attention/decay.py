@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 
 class Tables(NamedTuple):
@@ -58,12 +57,12 @@ def tables(
       carried_run_b: int [b], the stretch that the block's incoming state belongs to.
     """
     num = valid_n.shape[0]
-    i = np.arange(chunk)
+    i = jnp.arange(chunk)
     ends = jnp.cumsum(valid_n)
     starts = jnp.concatenate([jnp.zeros(1, ends.dtype), ends])  # tokens before chunk i, and in all
     causal = (i[:, None] >= i[None, :])[None, None]
     real = (i[None, :] < valid_n[:, None])[None]
-    earlier = (np.arange(num + 1)[:, None] > np.arange(num)[None, :])[None]
+    earlier = (jnp.arange(num + 1)[:, None] > jnp.arange(num)[None, :])[None]
     into, all_heads = jnp.ones((1, 1, chunk), bool), jnp.ones((1, num + 1), bool)
     if runs_bnc is not None and carried_run_b is not None:
         last = runs_bnc[:, :, -1]
