@@ -17,7 +17,7 @@ from tests.tnl import oracle
 CFG = TNLConfig(
     vocab_size=37, width=24, num_layers=4, num_heads=3, glu_width=20, lrpe_layers=(0, 2)
 )
-BIG = dataclasses.replace(CFG, init_std=0.3)  # large enough that every part matters
+BIG = dataclasses.replace(CFG, num_layers=3, lrpe_layers=(0,), init_std=0.3)  # every part matters
 
 
 def _ids(shape, seed=0, vocab=37):
@@ -30,10 +30,11 @@ def params():
 
 
 @pytest.mark.parametrize("scale", [True, False])
-def test_logits_equal_the_equations(params, scale):
-    cfg = dataclasses.replace(BIG, scale_embedding=scale)
+def test_logits_equal_the_equations(scale):
+    cfg = dataclasses.replace(CFG, init_std=0.3, scale_embedding=scale)
     lm, ids = tnl.language_model(cfg), _ids((2, 19))
-    got = lm.logits(params, lm.hidden(params, ids))
+    params = lm.init(jax.random.key(0))
+    got = jax.jit(lambda p, ids: lm.logits(p, lm.hidden(p, ids)))(params, ids)
     weights = oracle.reference_weights(params, cfg)
     want = np.stack([oracle.logits(weights, row, cfg.num_heads, scale) for row in ids])
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
@@ -92,14 +93,15 @@ def test_lrpe_depends_on_distance_only():
 
 def test_positions_shift_and_segments(params):
     lm, ids = tnl.language_model(BIG), jnp.asarray(_ids((1, 20)))
-    whole = lm.hidden(params, ids)
-    moved = lm.hidden(params, ids, positions=jnp.arange(20)[None] + 3)
+    hidden = jax.jit(lm.hidden)
+    whole = hidden(params, ids)
+    moved = hidden(params, ids, positions=jnp.arange(20)[None] + 3)
     chex.assert_trees_all_close(whole, moved, atol=2e-4)
     packed = jnp.concatenate([ids[:, :12], ids[:, 4:]], 1)
     segments = jnp.repeat(jnp.array([[1, 2]]), jnp.array([12, 16]), axis=1, total_repeat_length=28)
-    both = lm.hidden(params, packed, segment_ids=segments)
-    chex.assert_trees_all_close(both[:, :12], lm.hidden(params, ids[:, :12]), atol=1e-4)
-    chex.assert_trees_all_close(both[:, 12:], lm.hidden(params, ids[:, 4:]), atol=1e-4)
+    both = hidden(params, packed, segment_ids=segments)
+    chex.assert_trees_all_close(both[:, :12], whole[:, :12], atol=1e-4)
+    chex.assert_trees_all_close(both[:, 12:], hidden(params, ids[:, 4:]), atol=1e-4)
 
 
 PAIR = {
@@ -112,12 +114,13 @@ PAIR = {
 def test_prefill_and_steps_equal_the_whole(name):
     lm = PAIR[name]
     params, ids = lm.init(jax.random.key(1)), jnp.asarray(_ids((2, 12)))
-    want = lm.hidden(params, ids)
-    first, state = lm.prefill(params, lm.start(2, 12), ids[:, :5])
-    middle, state = lm.prefill(params, state, ids[:, 5:8])
+    want, step = jax.jit(lm.hidden)(params, ids), jax.jit(lm.step)
+    prefill = jax.jit(lm.prefill)
+    first, state = prefill(params, lm.start(2, 12), ids[:, :5])
+    middle, state = prefill(params, state, ids[:, 5:8])
     rest = []
     for t in range(8, 12):
-        hidden, state = lm.step(params, state, ids[:, t])
+        hidden, state = step(params, state, ids[:, t])
         rest.append(hidden)
     got = jnp.concatenate([first, middle, jnp.stack(rest, 1)], 1)
     chex.assert_trees_all_close(got, want, atol=1e-4)
@@ -143,6 +146,7 @@ def test_loss_is_finite_and_its_gradient_matches_differences(params):
     ids = _ids((1, 9))
     batch = {"inputs": jnp.asarray(ids[:, :-1]), "targets": jnp.asarray(ids[:, 1:])}
 
+    @jax.jit
     def loss(p):
         return tnl.next_token(lm, p, batch, chunk=3)[0]
 
@@ -160,14 +164,15 @@ def test_loss_is_finite_and_its_gradient_matches_differences(params):
     def moved(step):
         return loss(jax.tree.map(lambda x, d: x + step * d, params, direction))
 
-    assert slope == pytest.approx((moved(1e-3) - moved(-1e-3)) / 2e-3, rel=2e-2)
+    difference = float(moved(1e-3) - moved(-1e-3)) / 2e-3
+    assert float(slope) == pytest.approx(difference, rel=2e-2)
 
 
 @pytest.mark.parametrize(
-    "axes", [{"data": 8}, {"data": 2, "seq": 4}, {"fsdp": 2, "model": 2, "seq": 2}], ids=str
+    "axes", [{"data": 2, "seq": 4}, {"fsdp": 2, "model": 2, "seq": 2}], ids=str
 )
 def test_sharded_loss_and_gradients_equal_one_device(axes):
-    cfg = dataclasses.replace(BIG, vocab_size=40, num_heads=4, glu_width=24)
+    cfg = dataclasses.replace(BIG, num_layers=2, vocab_size=40, num_heads=4, glu_width=24)
     where = mesh.make(mesh.MeshConfig(**axes))
     run = training.TrainConfig(model=cfg)
     lm, plain = training.build(run, 40, where), tnl.language_model(cfg)

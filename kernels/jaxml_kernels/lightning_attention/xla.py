@@ -76,6 +76,7 @@ def _entering(product: Any, t: decay.Tables, state: jax.Array, own: jax.Array) -
     return carried + product("bhij,bjhce->bihce", t.across, own)
 
 
+@functools.partial(jax.jit, static_argnames=("chunk", "block"))
 def forward(
     q_bthc: jax.Array,
     k_bthc: jax.Array,
@@ -110,6 +111,7 @@ def forward(
     return _join(o, q_bthc.shape[1], v_bthe.dtype), final
 
 
+@functools.partial(jax.jit, static_argnames=("chunk", "block"))
 def backward(
     q_bthc: jax.Array,
     k_bthc: jax.Array,
