@@ -31,7 +31,7 @@ def list_sets(verify: bool = False) -> int:
         cells = [row.name, size, state, ", ".join(row.used_by), row.licence, row.about]
         table.add_row(*cells[: len(table.columns)])
     console.print(table)
-    return int(failed > 0)
+    return int(verify and failed > 0)
 
 
 def _state(row: source.DataSet, verify: bool) -> tuple[str, bool]:

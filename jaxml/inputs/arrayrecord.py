@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxml.core import check
 from jaxml.inputs.codec import decode
-from jaxml.inputs.integrity import DataCorruptError
+from jaxml.inputs.integrity import DataCorruptError, OtherFormatError
 
 REMEDY = "delete the directory and run `jaxml data prepare` or download it again"
 
@@ -18,7 +18,8 @@ def shards(folder: Path) -> dict[str, list[tuple[Path, int]]]:
     """The files of each split and the records each should hold, as the description says.
 
     Raises:
-      DataCorruptError: an unreadable description, or another file format.
+      DataCorruptError: an unreadable description.
+      OtherFormatError: the shards are not array_record files.
     """
     try:
         info = json.loads((folder / "dataset_info.json").read_text())
@@ -28,9 +29,8 @@ def shards(folder: Path) -> dict[str, list[tuple[Path, int]]]:
         raise DataCorruptError(
             f"{folder}/dataset_info.json cannot be read ({error!r}); {REMEDY}."
         ) from None
-    raise DataCorruptError(
-        f"{folder} must be in array_record form; got {info.get('fileFormat', 'tfrecord')}. "
-        "Download it again with file_format='array_record'."
+    raise OtherFormatError(
+        f"{folder} must be in array_record form; got {info.get('fileFormat', 'tfrecord')}"
     )
 
 

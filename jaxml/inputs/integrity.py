@@ -29,6 +29,10 @@ class DataCorruptError(ValueError):
     """A file of a data set is not what it should be; the message names it and the remedy."""
 
 
+class OtherFormatError(DataCorruptError):
+    """A TFDS directory that is whole, but not in array_record form."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DataFile:
     """One file of a data set.

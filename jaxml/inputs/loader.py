@@ -102,7 +102,7 @@ def token_windows(
             f"ids must hold more than seq_len tokens; got len(ids)={len(ids)}, seq_len={seq_len}."
         )
     num_windows = max(1, len(ids) // seq_len - 1)
-    slack = min(len(ids) - 1 - num_windows * seq_len, seq_len - 1)
+    slack = len(ids) - 1 - num_windows * seq_len
     order, steps = Order(num_windows, seed), np.arange(seq_len + 1)
 
     def cut(positions: np.ndarray) -> Batch:
@@ -144,7 +144,8 @@ def examples(
       shuffle: a new order in each epoch; False keeps that of the arrays.
       transform: applied to each batch of this process.
       num_epochs: passes over the rows; None for ever. A batch may hold rows of two epochs.
-      drop_remainder: False gives the last rows as a smaller batch (one process only).
+      drop_remainder: False gives the last rows as a smaller batch (with `num_epochs`, and one
+        process only).
       process_index: of this process.
       process_count: must divide `batch_size`.
       prefetch: batches made ahead by a thread; 0 for none.
@@ -153,17 +154,16 @@ def examples(
       Batches with the keys of `arrays`, or those that `transform` makes.
 
     Raises:
-      ValueError: leading sizes that differ, no rows, or sizes that do not divide.
+      ValueError: leading sizes that differ, no rows, not one whole batch, or sizes that do not
+        divide.
     """
     local = _local(batch_size, process_index, process_count)
     sizes = {name: len(array) for name, array in arrays.items()}
     if len(set(sizes.values())) != 1 or not all(sizes.values()):
         raise ValueError(f"arrays must have one leading size above 0; got sizes {sizes}.")
-    if process_count > 1 and not drop_remainder:
-        raise ValueError("drop_remainder must be True with several processes; got False.")
     num_rows = next(iter(sizes.values()))
+    limit = _limit(num_rows, num_epochs, batch_size, drop_remainder, process_count)
     order = Order(num_rows, seed, shuffle)
-    limit = sys.maxsize if num_epochs is None else num_epochs * num_rows
 
     def take(positions: np.ndarray) -> Batch:
         rows = order.at(positions)[1]
@@ -176,6 +176,24 @@ def examples(
     pipeline = {"kind": "examples", "num_rows": num_rows, "shuffle": shuffle}
     pipeline |= {"batch_size": batch_size, "seed": seed}
     return Batches(_ahead(batches, prefetch), pipeline)
+
+
+def _limit(num_rows: int, num_epochs: int | None, batch_size: int, drop: bool, count: int) -> int:
+    """Rows to give in all, after checking how the last batch is to end."""
+    if not drop and (num_epochs is None or count > 1):
+        raise ValueError(
+            "drop_remainder=False needs num_epochs and a single process; "
+            f"got num_epochs={num_epochs}, process_count={count}."
+        )
+    if num_epochs is None:
+        return sys.maxsize
+    check.positive(num_epochs=num_epochs)
+    if drop and batch_size > num_epochs * num_rows:
+        raise ValueError(
+            f"batch_size must be at most num_epochs * rows, or drop_remainder False; got "
+            f"batch_size={batch_size}, num_epochs={num_epochs}, rows={num_rows}."
+        )
+    return num_epochs * num_rows
 
 
 def packed_documents(
@@ -214,6 +232,7 @@ def packed_documents(
         divide.
     """
     check.positive(seq_len=seq_len, num_bins=num_bins)
+    check.at_least(0, prefetch=prefetch)
     local = _local(batch_size, process_index, process_count)
     spans = [
         (index, start, min(start + seq_len + 1, len(tokens)))

@@ -115,8 +115,12 @@ CORPUS_COLUMNS = ("id", "domain", "lang", "source", "license", "text")
 
 
 def _parquet(wanted: DataSet, located: source.Located, split: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet
-
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError(
+            f"{wanted.name} needs the package pyarrow: pip install 'jaxml-lab[curate]'."
+        ) from None
     rows: list[dict[str, Any]] = []
     for file in wanted.files:
         stream = io.BytesIO(source.read(located, file))

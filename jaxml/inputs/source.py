@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from jaxml.core import check
 from jaxml.inputs import integrity
-from jaxml.inputs.integrity import DataCorruptError, DataFile, DataNotFoundError
+from jaxml.inputs.integrity import DataCorruptError, DataFile, DataNotFoundError, OtherFormatError
 from jaxml.inputs.sets import SETS, DataSet
 
 __all__ = [
@@ -101,12 +101,12 @@ def find(
     Raises:
       ValueError: the registry has no such set.
       DataNotFoundError: there is no complete copy; says where was looked and how to get it.
-      DataCorruptError: a TFDS directory is there but broken or in another format.
+      DataCorruptError: a TFDS directory is there but broken.
     """
     wanted = dataset(name)
     searched: list[str] = []
     for how, folder in _places(wanted, path):
-        located = _tfds_copy(wanted, folder, how) if kind in (None, "tfds") else None
+        located = _tfds_copy(wanted, folder, how, searched) if kind in (None, "tfds") else None
         if located is None and kind in (None, "raw"):
             located = _raw_copy(wanted, folder, how, searched)
         if located:
@@ -127,14 +127,18 @@ def _places(wanted: DataSet, path: Path | str | None) -> Iterator[tuple[str, Pat
     yield from (("package", Path(folder)) for folder in wanted.packages)
 
 
-def _tfds_copy(wanted: DataSet, folder: Path, how: str) -> Located | None:
+def _tfds_copy(wanted: DataSet, folder: Path, how: str, searched: list[str]) -> Located | None:
     for directory in wanted.tfds:
         own = folder if folder.parts[-2:] == tuple(directory.split("/")) else folder / directory
         if (own / "dataset_info.json").is_file():
             from jaxml.inputs import arrayrecord
 
-            arrayrecord.check_directory(own)
-            return Located("tfds", own, how)
+            try:
+                arrayrecord.check_directory(own)
+            except OtherFormatError as error:
+                searched.append(str(error))
+            else:
+                return Located("tfds", own, how)
     return None
 
 

@@ -51,14 +51,14 @@ def associative_recall(
     half = vocab_size // 2
     check.between(1, half, num_pairs=num_pairs)
 
-    def draw(key: Key) -> Array:
-        names = jax.random.permutation(rng.fold(key, "names"), half)[:num_pairs]
-        values = jax.random.randint(rng.fold(key, "values"), (num_pairs,), half, vocab_size)
-        asked = jax.random.randint(rng.fold(key, "asked"), (num_queries,), 0, num_pairs)
-        order = jnp.concatenate([jnp.arange(num_pairs), asked])
-        return jnp.stack([names[order], values[order]], axis=-1).reshape(-1).astype(jnp.int32)
-
-    whole = jax.vmap(draw)(jax.random.split(key, batch_size))
+    lots = jax.random.uniform(rng.fold(key, "names"), (batch_size, half))
+    names = jax.lax.top_k(lots, num_pairs)[1]
+    values = jax.random.randint(rng.fold(key, "values"), names.shape, half, vocab_size, jnp.int32)
+    asked = jax.random.randint(rng.fold(key, "asked"), (batch_size, num_queries), 0, num_pairs)
+    pairs = jnp.broadcast_to(jnp.arange(num_pairs), names.shape)
+    order = jnp.concatenate([pairs, asked], axis=1)
+    both = [jnp.take_along_axis(words, order, axis=1) for words in (names, values)]
+    whole = jnp.stack(both, axis=-1).reshape(batch_size, -1)
     place = jnp.arange(whole.shape[1])
     mask = jnp.broadcast_to((place >= 2 * num_pairs) & (place % 2 == 0), whole.shape)
     return TokenTask(whole, jnp.roll(whole, -1, axis=1), mask)
@@ -124,27 +124,25 @@ class MarkovChain(NamedTuple):
         return jnp.sum(self.stationary * rows)
 
 
-def markov_chain(key: Key, vocab_size: int, concentration: float = 0.3) -> MarkovChain:
-    """A chain whose rows are drawn from a symmetric Dirichlet distribution.
+def markov_chain(key: Key, vocab_size: int, sharpness: float = 2.0) -> MarkovChain:
+    """A chain whose rows are softmaxes of normal logits.
+
+    The stationary distribution solves `p (I - P + E) = 1`, E all ones.
 
     Args:
       key: draws the rows.
       vocab_size: v, at least 2.
-      concentration: small gives few likely successors, large nearly uniform rows.
+      sharpness: standard deviation of the logits; 0 gives uniform rows, large values few likely
+        successors.
 
     Raises:
-      ValueError: fewer than two tokens, or a concentration not above 0.
+      ValueError: fewer than two tokens, or a negative sharpness.
     """
     check.at_least(2, vocab_size=vocab_size)
-    check.positive(concentration=concentration)
-    alpha = jnp.full((vocab_size,), concentration)
-    drawn = jax.random.dirichlet(key, alpha, (vocab_size,))
-    floor = 1e-4 / vocab_size
-    rows = (drawn + floor) / jnp.sum(drawn + floor, axis=1, keepdims=True)
-    balance = jnp.concatenate([rows.T - jnp.eye(vocab_size), jnp.ones((1, vocab_size))])
-    total = jnp.zeros((vocab_size + 1,)).at[-1].set(1.0)
-    stationary = jnp.maximum(jnp.linalg.lstsq(balance, total)[0], 0.0)
-    return MarkovChain(rows, stationary / jnp.sum(stationary))
+    check.at_least(0, sharpness=sharpness)
+    rows = jax.nn.softmax(sharpness * jax.random.normal(key, (vocab_size, vocab_size)), axis=1)
+    balance = jnp.eye(vocab_size) - rows.T + 1.0
+    return MarkovChain(rows, jnp.linalg.solve(balance, jnp.ones((vocab_size,))))
 
 
 def markov_stream(key: Key, chain: MarkovChain, batch_size: int, length: int) -> Array:

@@ -200,7 +200,7 @@ def load(path: Path | str) -> CharTokenizer | BPETokenizer:
     if not isinstance(record, dict):
         raise ValueError(f"{file} is not a tokenizer: expected a JSON object.")
     if record.get("kind") == "characters":
-        return CharTokenizer(tuple(record.get("vocab", ())), record.get("unknown"))
+        return _characters(file, record)
     if file.name.endswith("vocab.json"):
         return _gpt2(file, record)
     try:
@@ -209,6 +209,13 @@ def load(path: Path | str) -> CharTokenizer | BPETokenizer:
         raise
     except Exception as error:  # the package raises bare Exception
         raise ValueError(f"{file} is not a tokenizer ({error}).") from None
+
+
+def _characters(file: Path, record: dict[str, Any]) -> CharTokenizer:
+    try:
+        return CharTokenizer(tuple(record["vocab"]), record.get("unknown"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is not a tokenizer of characters ({error}).") from None
 
 
 def _tokenizer_file(folder: Path) -> Path | None:

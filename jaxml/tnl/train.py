@@ -36,7 +36,7 @@ class TrainConfig:
       batch_size: rows per update, b, over all devices.
       optim: the optimiser; `total_steps` of its schedule follows `run.num_steps`.
       run: length, logs and checkpoints.
-      mesh: devices per axis.
+      mesh: devices per axis; by default all hold the model and share the batch.
       eval_every: steps between validations; 0: none.
       eval_batches: most batches of a validation.
       seed: of initialisation and data order.
@@ -46,12 +46,12 @@ class TrainConfig:
     architecture: Literal["tnl", "transformer"] = "tnl"
     corpus: corpora.CorpusConfig = dataclasses.field(default_factory=corpora.CorpusConfig)
     seq_len: int = 64
-    batch_size: int = 12
+    batch_size: int = 16
     optim: OptimConfig = dataclasses.field(
         default_factory=lambda: OptimConfig(lr=1e-2, warmup_steps=50, weight_decay=0.1)
     )
     run: RunConfig = dataclasses.field(default_factory=lambda: RunConfig(num_steps=600))
-    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
+    mesh: MeshConfig = dataclasses.field(default_factory=lambda: MeshConfig(data=-1))
     eval_every: int = 200
     eval_batches: int = 64
     seed: int = 0

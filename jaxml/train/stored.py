@@ -147,4 +147,4 @@ def _read_position(folder: Path, listed: dict[str, Any]) -> Any:
 def first_line(error: BaseException) -> str:
     """An error's type and the first line of its text."""
     text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text[0][:1000]}" if text else type(error).__name__

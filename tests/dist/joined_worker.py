@@ -48,7 +48,7 @@ def main(port, process, folder):
         return processes.global_batch(jax.tree.map(lambda x: x[mine], batch), rows)
 
     # Only one process wants to stop, after step 11: both must leave after the same step.
-    stop = hooks.Every(lambda event: process == 1 and event.step >= 11, 1)
+    stop = hooks.Every(lambda event: process == 1 and event.step == 11, 1)
     with checkpoint.Checkpointer(folder / "checkpoints") as checkpointer:
         last = fit(params, all_batches(), place, [stop, hooks.Checkpoint(checkpointer, 5)])
         back = checkpointer.restore(state.abstract(last))

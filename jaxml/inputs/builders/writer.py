@@ -11,14 +11,14 @@ from typing import Any
 
 from jaxml.core import check, files
 from jaxml.inputs import arrayrecord, raw, source
-from jaxml.inputs.integrity import DataCorruptError
+from jaxml.inputs.integrity import DataCorruptError, OtherFormatError
 
 PREPARABLE = tuple(name for name, row in source.SETS.items() if row.layout)
 """Names of the sets that can be written."""
 
 
 class AlreadyPreparedError(FileExistsError):
-    """An intact directory is there already."""
+    """A directory that is not broken is there already."""
 
 
 def prepare(
@@ -37,7 +37,7 @@ def prepare(
       name: one of `PREPARABLE`, or a registry row.
       source_path: where the raw files are; None looks in the usual places.
       out: TFDS data directory; None means `source.tfds_folder()`.
-      force: replace an intact directory; a broken one is replaced in any case.
+      force: replace what is there; a broken directory is replaced in any case.
 
     Returns:
       The directory written.
@@ -45,7 +45,7 @@ def prepare(
     Raises:
       ValueError: a set that cannot be written.
       DataNotFoundError, DataCorruptError: the raw files are not there, or not right.
-      AlreadyPreparedError: an intact directory is there, and not `force`.
+      AlreadyPreparedError: a directory that is not broken is there, and not `force`.
       FolderInUseError: another process prepares into `out`.
     """
     wanted = source.dataset(name)
@@ -53,8 +53,8 @@ def prepare(
         check.one_of(PREPARABLE, name=wanted.name)
     out = Path(out) if out else source.tfds_folder()
     target = out / wanted.tfds[0]
-    if not force and _intact(target, wanted):
-        raise AlreadyPreparedError(f"{target} is there and intact; use --force to replace it.")
+    if not force:
+        _refuse_to_replace(target)
     located = source.find(wanted, source_path, kind="raw")
     with files.lock(out), _folder_aside(out) as aside:
         _write(wanted, located, aside)
@@ -64,11 +64,18 @@ def prepare(
     return target
 
 
-def _intact(target: Path, wanted: source.DataSet) -> bool:
+def _refuse_to_replace(target: Path) -> None:
+    if not (target / "dataset_info.json").is_file():
+        return
     try:
-        return arrayrecord.check_directory(target) == dict(wanted.splits)
+        counts: object = arrayrecord.check_directory(target)
+    except OtherFormatError as error:
+        counts = error
     except DataCorruptError:
-        return False
+        return
+    raise AlreadyPreparedError(
+        f"{target} is there and intact ({counts}); use --force to replace it, or another --out."
+    )
 
 
 @contextlib.contextmanager

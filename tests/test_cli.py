@@ -1,0 +1,139 @@
+"""The command line as a user meets it, in processes of its own where start-up matters."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jaxml import SYSTEMS, cli
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def jaxml(*words, **env):
+    """Runs the command line in a new process."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
+    full = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
+    full |= {"XLA_FLAGS": "", **env}
+    full = {name: value for name, value in full.items() if value is not None}
+    run = [sys.executable, "-m", "jaxml.cli", *words]
+    return subprocess.run(run, capture_output=True, text=True, env=full, timeout=300)
+
+
+def test_help_and_list_name_everything(capsys):
+    assert cli.run(["--help"]) == 0
+    text = capsys.readouterr().out
+    for group, verbs in cli.GROUPS.items():
+        assert all(f"{group} {verb}" in text for verb in verbs)
+    assert cli.run(["list"]) == 0
+    listing = capsys.readouterr().out
+    assert [line.split()[0] for line in listing.splitlines()] == list(SYSTEMS)
+
+
+def test_every_target_exists_and_explains_itself(capsys):
+    words = [[name] for name in cli.COMMANDS]
+    words += [[group, verb] for group, verbs in cli.GROUPS.items() for verb in verbs]
+    for line in words:
+        with pytest.raises(SystemExit) as done:
+            cli.run([*line, "--help"])
+        assert done.value.code == 0
+        assert len(capsys.readouterr().out.splitlines()) > 5, line
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tln"], "no command or system 'tln'; did you mean 'tnl'?"),
+        (["zzz"], "no command or system 'zzz'; there are list, reproduce, "),
+        (["tnl", "trian"], "no verb of tnl 'trian'; did you mean 'train'?"),
+        (["tnl"], "`jaxml tnl` needs a verb: train, generate, bench."),
+        (["emu", "train"], "emu is not built yet; `jaxml list` shows what is."),
+        (["reproduce", "tnll"], "system must be one of"),
+        (["reproduce", "emu"], "emu has no recipe yet"),
+        (["tnl", "train", "x", "--preset", "40n"], "did you mean '40m'?"),
+        (["tnl", "generate", "nowhere"], "nowhere holds no training run"),
+        (["tnl", "train", "x", "--batch-size", "0"], "batch_size must be > 0"),
+        (["tnl", "train", "x", "--mesh.data", "3", "--mesh.seq", "3"], "devices"),
+        (["tnl", "train", "x", "--corpus.name", "enwik9"], "enwik9"),
+        (["data", "prepare", "no-such-set"], "no-such-set"),
+    ],
+    ids=lambda x: " ".join(x) if isinstance(x, list) else "",
+)
+def test_errors_are_one_line_with_status_2(words, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["jaxml", *words])
+    with pytest.raises(SystemExit) as done:
+        cli.main()
+    error = capsys.readouterr().err
+    assert done.value.code == 2
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_wrong_flag_suggests_the_right_one(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.run(["tnl", "train", "x", "--batch-sise", "4"])
+    assert done.value.code == 2
+    captured = capsys.readouterr()
+    assert "--batch-size" in captured.err + captured.out
+
+
+def test_a_preset_sets_the_defaults_that_flags_change(capsys):
+    with pytest.raises(SystemExit):
+        cli.run(["tnl", "train", "x", "--preset", "40m", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "d, of the residual stream. (default: 512)" in text
+
+
+def test_start_up_is_quick_and_imports_nothing_heavy():
+    code = "import sys, jaxml; print([m for m in ('jax', 'numpy', 'flax') if m in sys.modules])"
+    run = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(run, capture_output=True, text=True, env=env).stdout.strip() == "[]"
+    code = (
+        "import sys, jaxml.cli as c; c.run(['--help']);"
+        "sys.exit(any(m in sys.modules for m in ('jax', 'numpy', 'tyro', 'rich')))"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, env=env).returncode == 0
+    )
+
+
+def test_systems_load_when_touched():
+    code = "import jaxml; print(jaxml.tnl.PRESETS['tiny'].width)"
+    env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.stdout.strip() == "32"
+    import jaxml
+
+    with pytest.raises(AttributeError, match="no attribute 'tln'"):
+        jaxml.tln  # noqa: B018
+
+
+def test_train_then_generate(tmp_path):
+    flags = ["--preset", "tiny", "--run.num-steps", "3", "--optim.warmup-steps", "0"]
+    folder = str(tmp_path / "run")
+    first = jaxml("tnl", "train", folder, *flags)
+    assert first.returncode == 0, first.stderr
+    assert {"config.json", "tokenizer.json", "metrics.jsonl"} <= set(os.listdir(folder))
+    steps = [json.loads(x)["step"] for x in (tmp_path / "run/metrics.jsonl").open()]
+    assert steps[-1] == 3
+    other = jaxml("tnl", "train", folder, *flags, "--seq-len", "32")
+    assert other.returncode == 2
+    assert "holds a run with seq_len = 64; here seq_len = 32" in other.stderr
+    out = jaxml("tnl", "generate", folder, "--prompt", "The ", "--num-tokens", "12")
+    assert out.returncode == 0, out.stderr
+    assert out.stdout.startswith("The ")
+    assert len(out.stdout.rstrip("\n")) >= 14
+
+
+def test_doctor_says_which_kernel_and_why(capsys, no_data):
+    assert cli.run(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "lightning_attention" in text
+    assert "xla" in text
+    assert "tiny_shakespeare" in text
+    assert "not found" in text

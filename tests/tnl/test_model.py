@@ -1,0 +1,230 @@
+import dataclasses
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxml import tnl
+from jaxml.core import param
+from jaxml.dist import mesh, rules, shard
+from jaxml.tnl import decay, lrpe, model, softmax
+from jaxml.tnl import train as training
+from jaxml.tnl.config import PRESETS, TNLConfig, same_size
+from tests.tnl import oracle
+
+CFG = TNLConfig(
+    vocab_size=37, width=24, num_layers=4, num_heads=3, glu_width=20, lrpe_layers=(0, 2)
+)
+BIG = dataclasses.replace(CFG, init_std=0.3)  # large enough that every part matters
+
+
+def _ids(shape, seed=0, vocab=37):
+    return np.random.default_rng(seed).integers(0, vocab, shape).astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def params():
+    return tnl.language_model(BIG).init(jax.random.key(0))
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_logits_equal_the_equations(params, scale):
+    cfg = dataclasses.replace(BIG, scale_embedding=scale)
+    lm, ids = tnl.language_model(cfg), _ids((2, 19))
+    got = lm.logits(params, lm.hidden(params, ids))
+    weights = oracle.reference_weights(params, cfg)
+    want = np.stack([oracle.logits(weights, row, cfg.num_heads, scale) for row in ids])
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5 * np.abs(want).max())
+
+
+def test_shapes_and_names_of_the_released_models():
+    counts = {name: tnl.language_model(PRESETS[name]).num_params() for name in ("385m", "1b")}
+    assert round(counts["385m"] / 1e6, 1) == 384.9
+    assert round(counts["1b"] / 1e6) == 1020
+    assert oracle.reference_weights(
+        jax.tree.map(np.zeros_like, param.init(jax.random.key(0), model.params(CFG))), CFG
+    )["model.layers.2.token_mixer.lrpe.theta"].shape == (3, 1, 8)
+
+
+def test_baseline_has_the_same_size():
+    for name in ("laptop", "40m", "385m"):
+        ours = tnl.language_model(PRESETS[name]).num_params()
+        theirs = softmax.language_model(same_size(PRESETS[name])).num_params()
+        assert abs(theirs / ours - 1) < 0.005
+
+
+@pytest.mark.parametrize("heads", [1, 2, 6, 8, 12])
+def test_slopes(heads):
+    np.testing.assert_allclose(tnl.alibi_slopes(heads), oracle.slopes(heads))
+
+
+def test_decay_rules():
+    np.testing.assert_allclose(tnl.log_decay(2, 1), -tnl.alibi_slopes(2)[None] * (1 + 1e-5))
+    np.testing.assert_allclose(tnl.log_decay(2, 3)[2], -tnl.alibi_slopes(2) * 1e-5, rtol=1e-6)
+    np.testing.assert_allclose(tnl.log_decay(4, 2, "paper"), [[-2, -4, -6, -8], [-1, -2, -3, -4]])
+    minimax = tnl.log_decay(2, 3, "minimax")
+    np.testing.assert_allclose(minimax[1], -tnl.alibi_slopes(2) * (1 - 1 / (2 + 1e-5) + 1e-5))
+    for rule in ("tnl", "paper", "minimax"):
+        assert (tnl.log_decay(6, 5, rule) < 0).all()
+    with pytest.raises(ValueError, match="rule must be one of tnl, paper, minimax"):
+        tnl.log_decay(2, 2, "alibi")
+
+
+def test_lrpe_depends_on_distance_only():
+    rng = np.random.default_rng(0)
+    p = {"theta": jnp.asarray(rng.standard_normal((2, 1, 4)), jnp.float32)}
+    q, k = jnp.asarray(rng.standard_normal((2, 1, 5, 2, 4)), jnp.float32)
+    place = jnp.arange(5)[None]
+
+    def products(shift):
+        a, b = (lrpe.apply(p, x, place + shift) for x in (q, k))
+        return jnp.einsum("bthc,bshc->bhts", a, b)
+
+    gap = np.arange(5)[:, None] - np.arange(5)[None]
+    theta = np.asarray(p["theta"])[:, 0]
+    want = np.einsum("thc,shc,htsc->hts", q[0], k[0], np.cos(theta[:, None, None] * gap[..., None]))
+    np.testing.assert_allclose(products(0)[0], want, atol=2e-5)
+    np.testing.assert_allclose(products(0), products(9), atol=2e-4)
+    assert lrpe.apply(p, q, place).shape == (1, 5, 2, 8)
+
+
+def test_positions_shift_and_segments(params):
+    lm, ids = tnl.language_model(BIG), jnp.asarray(_ids((1, 20)))
+    whole = lm.hidden(params, ids)
+    moved = lm.hidden(params, ids, positions=jnp.arange(20)[None] + 3)
+    chex.assert_trees_all_close(whole, moved, atol=2e-4)
+    packed = jnp.concatenate([ids[:, :12], ids[:, 4:]], 1)
+    segments = jnp.repeat(jnp.array([[1, 2]]), jnp.array([12, 16]), axis=1, total_repeat_length=28)
+    both = lm.hidden(params, packed, segment_ids=segments)
+    chex.assert_trees_all_close(both[:, :12], lm.hidden(params, ids[:, :12]), atol=1e-4)
+    chex.assert_trees_all_close(both[:, 12:], lm.hidden(params, ids[:, 4:]), atol=1e-4)
+
+
+PAIR = {
+    "TNL": tnl.language_model(BIG),
+    "Transformer": softmax.language_model(dataclasses.replace(same_size(BIG), num_heads=2)),
+}
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_prefill_and_steps_equal_the_whole(name):
+    lm = PAIR[name]
+    params, ids = lm.init(jax.random.key(1)), jnp.asarray(_ids((2, 12)))
+    want = lm.hidden(params, ids)
+    first, state = lm.prefill(params, lm.start(2, 12), ids[:, :5])
+    middle, state = lm.prefill(params, state, ids[:, 5:8])
+    rest = []
+    for t in range(8, 12):
+        hidden, state = lm.step(params, state, ids[:, t])
+        rest.append(hidden)
+    got = jnp.concatenate([first, middle, jnp.stack(rest, 1)], 1)
+    chex.assert_trees_all_close(got, want, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", PAIR)
+def test_padded_prompts_generate_alike(name):
+    lm = PAIR[name]
+    params, key = lm.init(jax.random.key(1)), jax.random.key(2)
+    short = jnp.asarray(_ids((1, 5)))
+    padded = jnp.concatenate([jnp.zeros((1, 4), jnp.int32), short], 1)
+    mask = (jnp.arange(9) >= 4)[None]
+    how = {"num_tokens": 8, "temperature": 0.0}
+    alone = tnl.generate(lm, params, short, key, **how)
+    again = tnl.generate(lm, params, short, key, **how)
+    beside = tnl.generate(lm, params, padded, key, mask=mask, **how)
+    np.testing.assert_array_equal(alone, again)
+    np.testing.assert_array_equal(alone, beside)
+
+
+def test_loss_is_finite_and_its_gradient_matches_differences(params):
+    lm = tnl.language_model(BIG)
+    ids = _ids((1, 9))
+    batch = {"inputs": jnp.asarray(ids[:, :-1]), "targets": jnp.asarray(ids[:, 1:])}
+
+    def loss(p):
+        return tnl.next_token(lm, p, batch, chunk=3)[0]
+
+    direction = jax.tree.map(
+        lambda x: jnp.asarray(np.random.default_rng(x.size).standard_normal(x.shape), x.dtype),
+        params,
+    )
+    slope = sum(
+        jnp.vdot(a, b)
+        for a, b in zip(
+            jax.tree.leaves(jax.grad(loss)(params)), jax.tree.leaves(direction), strict=True
+        )
+    )
+
+    def moved(step):
+        return loss(jax.tree.map(lambda x, d: x + step * d, params, direction))
+
+    assert slope == pytest.approx((moved(1e-3) - moved(-1e-3)) / 2e-3, rel=2e-2)
+
+
+@pytest.mark.parametrize(
+    "axes", [{"data": 8}, {"data": 2, "seq": 4}, {"fsdp": 2, "model": 2, "seq": 2}], ids=str
+)
+def test_sharded_loss_and_gradients_equal_one_device(axes):
+    cfg = dataclasses.replace(BIG, vocab_size=40, num_heads=4, glu_width=24)
+    where = mesh.make(mesh.MeshConfig(**axes))
+    run = training.TrainConfig(model=cfg)
+    lm, plain = training.build(run, 40, where), tnl.language_model(cfg)
+    key = jax.random.key(0)
+    ids = jnp.asarray(_ids((8, 17), vocab=40))
+    batch = {"inputs": ids[:, :-1], "targets": ids[:, 1:]}
+    params = shard.init_sharded(key, lm.declared, where, rules.TENSOR)
+
+    def value(lm):
+        return jax.jit(jax.value_and_grad(lambda p, b: tnl.next_token(lm, p, b)[0]))
+
+    want = value(plain)(plain.init(key), batch)
+    got = value(lm)(params, shard.put(batch, shard.batch_sharding(where, rules.TENSOR)))
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(want), rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"num_heads": 5}, ValueError, "num_heads must divide width; got num_heads=5, width=24"),
+        ({"width": 0}, ValueError, "width must be > 0"),
+        ({"lrpe_layers": (9,)}, ValueError, r"lrpe_layer must lie in \[0, 3\]; got lrpe_layer=9"),
+        ({"dtype": "float8"}, TypeError, "TNLConfig.dtype must be"),
+        ({"num_layers": "4"}, TypeError, "TNLConfig.num_layers must be int; got num_layers='4'"),
+    ],
+)
+def test_bad_configurations(change, error, message):
+    with pytest.raises(error, match=message):
+        dataclasses.replace(CFG, **change)
+
+
+def test_bad_inputs(params):
+    lm = tnl.language_model(BIG)
+    with pytest.raises(ValueError, match=r"ids must lie in \[0, vocab_size=37\); got id 37"):
+        lm.hidden(params, jnp.full((1, 3), 37))
+    with pytest.raises(ValueError, match="ids must be integers"):
+        lm.hidden(params, jnp.zeros((1, 3)))
+    with pytest.raises(ValueError, match="at least one token"):
+        tnl.generate(lm, params, jnp.zeros((1, 0), jnp.int32), jax.random.key(0), num_tokens=2)
+    with pytest.raises(ValueError, match="num_tokens must be > 0"):
+        tnl.generate(lm, params, jnp.zeros((1, 1), jnp.int32), jax.random.key(0), num_tokens=0)
+
+
+def test_one_compilation_for_equal_shapes(params):
+    lm, count = tnl.language_model(BIG), []
+
+    @jax.jit
+    def run(p, ids):
+        count.append(1)
+        return lm.hidden(p, ids)
+
+    for seed in range(3):
+        run(params, jnp.asarray(_ids((1, 8), seed)))
+    assert count == [1]
+
+
+def test_stretches_keep_the_order_of_layers():
+    assert CFG.stretches == ((0, 1, True), (1, 1, False), (2, 1, True), (3, 1, False))
+    assert PRESETS["385m"].stretches == ((0, 1, True), (1, 23, False))
+    assert decay.log_decay(3, 4).shape == (4, 3)
