@@ -1,5 +1,6 @@
 """Which dtype a layer computes in and accumulates in, and other promises about array types."""
 
+import functools
 from typing import Any
 
 import jax
@@ -47,12 +48,13 @@ def _contract(x: Array, kernel: Array, dtype: Any) -> Array:
 
 def _derivative(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
     (x, kernel), (dx, dkernel) = primals, tangents
-    value = _wide_dot(x, kernel)
-    slope = jnp.zeros_like(value)
-    for left, right, moving in ((dx, kernel, dx), (x, dkernel, dkernel)):
-        if not isinstance(moving, custom_derivatives.SymbolicZero):
-            slope += _contract(left, right, x.dtype).astype(slope.dtype)
-    return value, slope
+    value = _contract(x, kernel, accumulator(x.dtype))  # bare, so that remat policies know it
+    slopes = [
+        _contract(left, right, x.dtype).astype(value.dtype)
+        for left, right, moving in ((dx, kernel, dx), (x, dkernel, dkernel))
+        if not isinstance(moving, custom_derivatives.SymbolicZero)
+    ]
+    return value, functools.reduce(jnp.add, slopes)
 
 
 _wide_dot.defjvp(_derivative, symbolic_zeros=True)
