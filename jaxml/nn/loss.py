@@ -90,7 +90,8 @@ def chunked_cross_entropy(
         _split(jnp.pad(labels_bt, ((0, 0), (0, pad))), chunk),
         _split(jnp.pad(mask, ((0, 0), (0, pad))), chunk),
     )
-    return _summed_nll(*pieces, embedding_vd) / jnp.maximum(count, 1), count
+    table_vd = precision.varying_like(embedding_vd, x_btd)
+    return _summed_nll(*pieces, table_vd) / jnp.maximum(count, 1), count
 
 
 @jax.custom_vjp
@@ -99,6 +100,7 @@ def _summed_nll(x_nbtd: Array, labels_nbt: Array, mask_nbt: Array, embedding_vd:
         return total + _piece_nll(*piece, embedding_vd)[0], None
 
     zero = jnp.zeros((), precision.accumulator(x_nbtd.dtype))
+    zero = precision.varying_like(zero, x_nbtd)
     return jax.lax.scan(body, zero, (x_nbtd, labels_nbt, mask_nbt))[0]
 
 
@@ -125,7 +127,8 @@ def _forward(x_nbtd: Array, labels_nbt: Array, mask_nbt: Array, embedding_vd: Ar
         slope_x = contract("btv,vd->btd", slope, table).astype(table.dtype)
         return (total + nll, slope_vd), slope_x
 
-    start = (jnp.zeros((), wide), jnp.zeros(embedding_vd.shape, wide))
+    zeros = (jnp.zeros((), wide), jnp.zeros(embedding_vd.shape, wide))
+    start = jax.tree.map(lambda zero: precision.varying_like(zero, x_nbtd), zeros)
     (total, slope_vd), slope_x = jax.lax.scan(body, start, (x_nbtd, labels_nbt, mask_nbt))
     return total, (slope_x, slope_vd.astype(embedding_vd.dtype))
 

@@ -1,9 +1,11 @@
-"""Which dtype a layer computes in, and which it accumulates in."""
+"""Which dtype a layer computes in and accumulates in, and other promises about array types."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import custom_derivatives
 
 from jaxml.core.types import Array
 
@@ -23,15 +25,51 @@ def widen(x: Array) -> Array:
 
 
 def dot(x: Array, kernel: Array) -> Array:
-    """`x @ kernel` [..., i] x [i, o] -> [..., o], operands in the dtype of `x`, wide result."""
-    return jax.lax.dot_general(
-        x,
-        kernel.astype(x.dtype),
-        (((x.ndim - 1,), (0,)), ((), ())),
-        preferred_element_type=accumulator(x.dtype),
-    )
+    """`x @ kernel` [..., i] x [i, o] -> [..., o], operands in the dtype of `x`, wide result.
+
+    Derivatives multiply in the dtype of `x` too: with the plain rule a wide result makes every
+    product of the backward pass a wide one, at half the speed or less.
+
+    >>> dot(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 1))).dtype
+    dtype('float32')
+    """
+    return _wide_dot(x, kernel.astype(x.dtype))
+
+
+@jax.custom_jvp
+def _wide_dot(x: Array, kernel: Array) -> Array:
+    return _contract(x, kernel, accumulator(x.dtype))
+
+
+def _contract(x: Array, kernel: Array, dtype: Any) -> Array:
+    last_by_first = (((x.ndim - 1,), (0,)), ((), ()))
+    return jax.lax.dot_general(x, kernel, last_by_first, preferred_element_type=dtype)
+
+
+def _derivative(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+    (x, kernel), (dx, dkernel) = primals, tangents
+    value = _contract(x, kernel, accumulator(x.dtype))  # bare, so that remat policies know it
+    slopes = [
+        _contract(left, right, x.dtype).astype(value.dtype)
+        for left, right, moving in ((dx, kernel, dx), (x, dkernel, dkernel))
+        if not isinstance(moving, custom_derivatives.SymbolicZero)
+    ]
+    return value, functools.reduce(jnp.add, slopes)
+
+
+_wide_dot.defjvp(_derivative, symbolic_zeros=True)
 
 
 def along_last(vector: Array, like: Array) -> Array:
     """A vector [d] laid along the last axis of `like` [..., d], in its dtype."""
     return jnp.broadcast_to(vector.astype(like.dtype), like.shape)
+
+
+def varying_like(x: Array, like: Array) -> Array:
+    """`x`, marked inside `shard_map` as differing between devices wherever `like` does.
+
+    What a scan carries must say so from its start; elsewhere this changes nothing.
+    """
+    want, have = (jax.typeof(a).manual_axis_type.varying for a in (like, x))
+    missing = want - have
+    return jax.lax.pcast(x, tuple(missing), to="varying") if missing else x

@@ -70,7 +70,7 @@ def lstm(
         check.shape("lengths", lengths, [batch])
         keep_tb = jnp.arange(length)[:, None] < lengths[None, :]
     if state is None:
-        zeros = jnp.zeros((batch, width), x_bti.dtype)
+        zeros = precision.varying_like(jnp.zeros((batch, width), x_bti.dtype), x_bti)
         state = State(zeros, zeros)
     drive = precision.dot(x_bti, p["input"])
     drive = jnp.moveaxis(drive + precision.along_last(p["bias"], drive), 1, 0)

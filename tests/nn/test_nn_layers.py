@@ -10,7 +10,7 @@ from jax.test_util import check_grads
 from scipy import signal, special
 
 from jaxml.core import param
-from jaxml.nn import conv, dropout, embed, initializer, linear, mlp, position
+from jaxml.nn import conv, dropout, embed, initializer, linear, mlp, position, precision
 
 
 def _random(*shape, seed=0):
@@ -40,6 +40,41 @@ def test_linear_accumulates_in_float32():
     ones = {"kernel": jnp.ones((4096, 1)), "bias": jnp.zeros(1)}
     x = jnp.ones((1, 4096), jnp.bfloat16)
     assert linear.apply(ones, x).item() == 4096  # bfloat16 sums of ones stop growing at 256
+
+
+def test_products_of_the_backward_pass_keep_the_compute_dtype():
+    p = {"kernel": jnp.asarray(_random(8, 4), jnp.float32)}
+    x = jnp.asarray(_random(3, 5, 8, seed=1), jnp.bfloat16)
+
+    def loss(p, x):
+        return jnp.sum(jnp.sin(linear.apply(p, x).astype(jnp.float32)))
+
+    text = jax.jit(jax.grad(loss, (0, 1))).lower(p, x).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) == 3
+    for line in products:
+        assert line.split(" : ")[1].split("->")[0].count("bf16") == 2
+
+    slopes = jax.grad(loss, (0, 1))(p, x)
+    kernel, wide = p["kernel"].astype(jnp.bfloat16).astype(float), x.astype(float)
+    up = np.cos(wide @ kernel)
+    np.testing.assert_allclose(slopes[1].astype(float), up @ kernel.T, atol=0.1)
+    want = np.einsum("bti,bto->io", wide, up)
+    np.testing.assert_allclose(slopes[0]["kernel"], want, atol=0.1)
+
+
+def test_products_differentiate_forward_twice_and_by_one_operand():
+    with jax.enable_x64(True):
+        x, kernel = jnp.asarray(_random(2, 3)), jnp.asarray(_random(3, 4, seed=1))
+
+        @jax.jit
+        def curve(x, kernel):
+            return jnp.sin(precision.dot(x, kernel))
+
+        check_grads(curve, (x, kernel), 2, ["fwd", "rev"])
+        check_grads(lambda x: curve(x, kernel), (x,), 1, ["fwd", "rev"])
+        lowered = jax.jit(jax.grad(lambda x: curve(x, kernel).sum())).lower(x).as_text()
+    assert lowered.count("dot_general") == 2  # nothing is spent on the fixed operand
 
 
 def test_gradients_of_simple_layers_against_finite_differences():

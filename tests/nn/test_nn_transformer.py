@@ -59,17 +59,19 @@ def test_scan_is_the_loop_over_layers(case):
     np.testing.assert_allclose(means, rows, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("remat", ["full", "dots"])
-def test_remat_changes_memory_not_gradients(case, remat):
+def test_remat_changes_memory_not_gradients(case):
     p, x = case
 
     def loss(p, remat):
         return jnp.sum(transformer.scan_layers(_block, p, x, remat=remat)[0] ** 2)
 
     slope = jax.jit(jax.grad(loss), static_argnums=1)
-    for a, b in zip(*map(jax.tree.leaves, (slope(p, remat), slope(p, None))), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * abs(b).max())
-    assert _saved(lambda p: loss(p, remat), p) < _saved(lambda p: loss(p, None), p)
+    full, dots, none = (slope(p, remat) for remat in ("full", "dots", None))
+    for leaves in zip(*map(jax.tree.leaves, (full, dots, none)), strict=True):
+        for leaf in leaves[:2]:
+            np.testing.assert_allclose(leaf, leaves[2], rtol=1e-4, atol=1e-4 * abs(leaf).max())
+    full, dots, none = (_saved(lambda p, r=r: loss(p, r), p) for r in ("full", "dots", None))
+    assert full < dots < none
 
 
 def _saved(function, p):
@@ -79,7 +81,7 @@ def _saved(function, p):
 
 
 def test_without_jit_the_answer_is_the_same(case):
-    p, x = case
+    p, x = jax.tree.map(lambda a: a[:1], case)
     want = jax.jit(lambda p, x: transformer.scan_layers(_block, p, x)[0])(p, x)
     with jax.disable_jit():
         got = transformer.scan_layers(_block, p, x)[0]
