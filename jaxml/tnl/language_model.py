@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from jaxml.core import check, param, tree
@@ -59,7 +60,8 @@ def check_ids(ids_bt: Array, vocab_size: int) -> None:
     if not jnp.issubdtype(ids_bt.dtype, jnp.integer):
         raise ValueError(f"ids must be integers; got ids.dtype={ids_bt.dtype}.")
     if not isinstance(ids_bt, Tracer) and ids_bt.size:
-        low, high = int(ids_bt.min()), int(ids_bt.max())
+        known = np.asarray(ids_bt)
+        low, high = int(known.min()), int(known.max())
         if low < 0 or high >= vocab_size:
             worst = low if low < 0 else high
             raise ValueError(f"ids must lie in [0, vocab_size={vocab_size}); got id {worst}.")
