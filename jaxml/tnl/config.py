@@ -123,7 +123,7 @@ def same_size(cfg: TNLConfig) -> TransformerConfig:
 
 PRESETS: dict[str, TNLConfig] = {
     "tiny": TNLConfig(vocab_size=64, width=32, num_layers=3, num_heads=2, glu_width=48),
-    "laptop": TNLConfig(65, 64, 3, 4, 176, init_std=0.1),  # at this width 0.02 learns slowly
+    "laptop": TNLConfig(65, 64, 3, 4, 128, init_std=0.1),  # at this width 0.02 learns slowly
     "40m": TNLConfig(16_384, dtype="bfloat16"),
     "385m": TNLConfig(50_272, 1024, 24, 8, 2816, dtype="bfloat16"),
     "1b": TNLConfig(64_000, 2048, 16, 16, 5632, dtype="bfloat16"),

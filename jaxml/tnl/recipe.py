@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from jaxml.dist.mesh import MeshConfig
 from jaxml.report import figure
 from jaxml.report.recipe import Context, Outcome, Recipe, Sample, Table
 from jaxml.tnl import cost, quality
@@ -42,6 +43,7 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
     return Outcome(
         claims=[
             quality.compare(tnl, softmax, context.scale),
+            quality.absolute(tnl, corpus, context.scale),
             *length_claims,
             *decode_claims,
             cost.against_quadratic(cfg.cost, context),
@@ -64,6 +66,8 @@ _RUN = training.TrainConfig(
     model=PRESETS["laptop"],
     optim=OptimConfig(lr=1e-2, warmup_steps=50, weight_decay=0.1),
     run=RunConfig(num_steps=600, save_every=300, log_every=10),
+    batch_size=8,
+    mesh=MeshConfig(),
     eval_every=0,
 )
 _LAPTOP = RecipeConfig(
@@ -91,7 +95,7 @@ _TINY = RecipeConfig(
 RECIPE = Recipe(
     system="tnl",
     title="Lightning attention and TransNormerLLM",
-    about="A character language model of 167K parameters on real English text, TNL and a softmax "
+    about="A small character language model on real English text, TNL and a softmax "
     "Transformer of the same size on the same tokens; then the cost of both against the length.",
     scales={"tiny": _TINY, "laptop": _LAPTOP},
     run=run,

@@ -53,7 +53,12 @@ def forward_rows(pair: Pair, seq_len: int, repeats: int) -> list[timing.Row]:
 def decode_calls(
     lm: LanguageModel, params: PyTree, contexts: Sequence[int], num_tokens: int = 64
 ) -> dict[str, Callable[[], Any]]:
-    """For every context that was read, a call that decodes `num_tokens` greedily after it."""
+    """For every context, a call that decodes `num_tokens` greedily after it.
+
+    TNL reads the context. A Transformer's cache of that length is filled with random keys and
+    values, since reading 64K tokens with plain attention would need gigabytes; decoding costs the
+    same whatever they hold.
+    """
 
     @jax.jit
     def decode(params: PyTree, state: Any, ids: jax.Array) -> jax.Array:
@@ -66,12 +71,23 @@ def decode_calls(
     read = jax.jit(lm.prefill)
 
     def call(context: int) -> Callable[[], Any]:
-        start = lm.start(1, context + num_tokens)
-        _, state = read(params, start, _ids(lm, 1, context))
+        state = lm.start(1, context + num_tokens)
+        if isinstance(state, softmax.State):
+            state = _filled(state, context)
+        else:
+            _, state = read(params, state, _ids(lm, 1, context))
         ids = jnp.zeros((1,), jnp.int32)
         return lambda: decode(params, state, ids)
 
     return {str(context): call(context) for context in contexts}
+
+
+def _filled(state: softmax.State, context: int) -> softmax.State:
+    """A cache that holds `context` random tokens."""
+    k, v = (jax.random.normal(jax.random.key(i), x.shape) for i, x in enumerate(state.cache[:2]))
+    length = jnp.full_like(state.cache.length, context)
+    real = jnp.broadcast_to(jnp.arange(state.real.shape[1]) < context, state.real.shape)
+    return softmax.State(state.cache._replace(k=k, v=v, length=length), real)
 
 
 def quadratic(q: jax.Array, k: jax.Array, v: jax.Array, log_decay: jax.Array) -> jax.Array:

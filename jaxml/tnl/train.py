@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -106,7 +107,7 @@ def train(
     folder = Path(folder)
     _check_same_run(cfg, folder)
     corpus = corpora.load(cfg.corpus, _known_tokenizer(folder))
-    mesh = meshes.make(cfg.mesh)
+    mesh = meshes.make(cfg.mesh, _devices(cfg.mesh))
     lm = build(cfg, corpus.tokenizer.vocab_size, mesh)
     key = jax.random.key(cfg.seed)
     params = shard.init_sharded(rng.fold(key, "init"), lm.declared, mesh, rules.TENSOR)
@@ -120,12 +121,11 @@ def train(
     )
     config.save(cfg, folder / "config.json")
     corpus.tokenizer.save(folder / "tokenizer.json")
-    plan = dataclasses.replace(cfg.optim, total_steps=max(cfg.run.num_steps, 1))
     speed = hooks.Speed(cfg.seq_len * cfg.batch_size, cfg.run.log_every)
     last = run.train(
         objective.loss_fn(lm),
         params,
-        optim.make(plan),
+        optim.make(_plan(cfg), optim.matrices(lm.declared)),
         batches,
         cfg.run,
         key=key,
@@ -135,6 +135,18 @@ def train(
         watch=[*_evaluation(cfg, lm, corpus), *watch, speed],
     )
     return lm, last.params, corpus
+
+
+def _plan(cfg: TrainConfig) -> OptimConfig:
+    """The optimiser, its schedule as long as the run."""
+    return dataclasses.replace(cfg.optim, total_steps=max(cfg.run.num_steps, 1))
+
+
+def _devices(cfg: MeshConfig) -> list[Any]:
+    """All devices; fewer where one process asks for a smaller mesh."""
+    sizes = dataclasses.astuple(cfg)
+    wanted = jax.device_count() if -1 in sizes else math.prod(sizes)
+    return jax.devices()[:wanted] if jax.process_count() == 1 else jax.devices()
 
 
 def _evaluation(cfg: TrainConfig, lm: LanguageModel, corpus: corpora.Corpus) -> list[loop.Hook]:
@@ -185,7 +197,7 @@ def load(folder: Path | str) -> tuple[TrainConfig, LanguageModel, PyTree, tokeni
         lambda: state.create(
             jax.random.key(0),
             jax.tree.map(lambda s: jax.numpy.zeros(s.shape, s.dtype), param.abstract(lm.declared)),
-            optim.make(dataclasses.replace(cfg.optim, total_steps=max(cfg.run.num_steps, 1))),
+            optim.make(_plan(cfg), optim.matrices(lm.declared)),
             ema=cfg.run.ema_decay is not None,
         )
     )
