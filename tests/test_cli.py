@@ -119,7 +119,8 @@ def test_train_then_generate(tmp_path):
     first = jaxml("tnl", "train", folder, *flags)
     assert first.returncode == 0, first.stderr
     assert {"config.json", "tokenizer.json", "metrics.jsonl"} <= set(os.listdir(folder))
-    steps = [json.loads(x)["step"] for x in (tmp_path / "run/metrics.jsonl").open()]
+    logged = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in logged]
     assert steps[-1] == 3
     other = jaxml("tnl", "train", folder, *flags, "--seq-len", "32")
     assert other.returncode == 2

@@ -72,5 +72,5 @@ def test_the_block_adds_a_system(copy, tmp_path):
     claims = json.loads((copy / "report/results.json").read_text())["claims"]
     assert [(c["system"], c["verdict"]) for c in claims] == [("toy", "holds")]
     assert abs(claims[0]["measured"] - 3.14159) < 0.01
-    words = [str(command), "list"]
-    assert "toy" in subprocess.run(words, env=env, capture_output=True, text=True).stdout
+    listing = subprocess.run([str(command), "list"], cwd=copy, env=env, capture_output=True, text=True)
+    assert "toy" in listing.stdout, listing.stderr

@@ -163,7 +163,7 @@ def decoding(cfg: CostConfig, context: Context) -> tuple[list[Claim], list[Figur
     picture = figure.lines(
         "tnl-decode",
         "Decoding against the context",
-        "Greedy decoding after a context, one row; the Transformer keeps keys and values of all of it.",
+        "Greedy decoding after a context, one row; the Transformer keeps all keys and values.",
         series,
         x="tokens of context",
         y="microseconds per token",
