@@ -63,7 +63,8 @@ class CostConfig:
       ratio: the two lengths whose times are compared.
       contexts: read before decoding, ascending.
       naive_length: of the comparison with the quadratic form.
-      repeats: of every timing.
+      repeats: of every timing of TNL.
+      peer_repeats: of the Transformer's, whose calls at long lengths take seconds.
     """
 
     lengths: tuple[int, ...]
@@ -71,9 +72,11 @@ class CostConfig:
     contexts: tuple[int, ...]
     naive_length: int
     repeats: int
+    peer_repeats: int = 1
 
     def __post_init__(self):
-        check.positive(repeats=self.repeats, naive_length=self.naive_length)
+        check.positive(repeats=self.repeats, peer_repeats=self.peer_repeats)
+        check.positive(naive_length=self.naive_length)
         missing = set(self.ratio) - set(self.lengths)
         if missing:
             raise ValueError(f"ratio must name two of lengths; got ratio={self.ratio}.")
@@ -100,8 +103,10 @@ def against_length(
     pair = speed.models()
     times: dict[str, dict[int, float]] = {name: {} for name in pair}
     for n in cfg.lengths:
-        found = timing.alternate(speed.forward_calls(pair, n), repeats=cfg.repeats)
-        for name in pair:
+        found = {}
+        for name, call in speed.forward_calls(pair, n).items():
+            repeats = cfg.repeats if name == "TNL" else cfg.peer_repeats
+            found |= timing.alternate({name: call}, repeats=repeats)
             times[name][n] = found[name].median
         context.say(
             f"forward {n}: " + ", ".join(f"{k} {1e3 * v.median:.0f} ms" for k, v in found.items())
@@ -147,10 +152,11 @@ def decoding(cfg: CostConfig, context: Context) -> tuple[list[Claim], list[Figur
     shortest, longest = str(cfg.contexts[0]), str(cfg.contexts[-1])
     claims = []
     for name, (lm, params) in pair.items():
+        num_tokens, repeats = (256, cfg.repeats) if name == "TNL" else (16, cfg.peer_repeats)
         found = timing.alternate(
-            speed.decode_calls(lm, params, cfg.contexts, num_tokens=256), repeats=4 * cfg.repeats
+            speed.decode_calls(lm, params, cfg.contexts, num_tokens), repeats=4 * repeats
         )
-        ys = [1e6 * found[str(n)].median / 256 for n in cfg.contexts]
+        ys = [1e6 * found[str(n)].median / num_tokens for n in cfg.contexts]
         series[name] = (list(cfg.contexts), ys)
         context.say(f"decoding {name}: {', '.join(f'{y:.0f}' for y in ys)} us per token")
         if name == "TNL":

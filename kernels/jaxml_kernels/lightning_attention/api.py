@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxml_kernels import dispatch
-from jaxml_kernels.lightning_attention import decay, packing, problem, xla
+from jaxml_kernels.lightning_attention import decay, mosaic_gpu, packing, problem, xla
 from jaxml_kernels.lightning_attention.reference import accumulator, lightning_attention_reference
 from jaxml_kernels.lightning_attention.vjp import differentiable
 
@@ -22,6 +22,11 @@ def _anywhere(_: problem.Problem) -> None:
 
 
 IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
+    dispatch.Implementation(
+        "mosaic_gpu",
+        mosaic_gpu.supports,
+        differentiable(mosaic_gpu.forward, mosaic_gpu.backward),
+    ),
     dispatch.Implementation("xla", _anywhere, differentiable(xla.forward, xla.backward)),
     dispatch.Implementation("reference", _anywhere, _reference),
 )
