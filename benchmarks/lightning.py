@@ -1,6 +1,6 @@
 """Lightning attention on a GPU, beside the best peers, and beside the least traffic with memory.
 
-    python benchmarks/lightning.py OUT.json [quick|full]
+    python benchmarks/lightning.py OUT.json [full|quick|ours]
 
 Needs an NVIDIA GPU. Peers are timed where they can be imported: jax-linear-attention's `simple_gla`
 (the same recurrence, a decay per head), and plain jax (`implementation="xla"`). Each is checked
@@ -147,13 +147,16 @@ def check(others: dict[str, Attention]) -> None:
                     raise SystemExit(f"wrong at {case.name}: {found}")
 
 
-def rows(smoke: bool, lengths: Sequence[int] = LENGTHS) -> list[timing.Row]:
+def rows(
+    smoke: bool, lengths: Sequence[int] = LENGTHS, with_peers: bool = True
+) -> list[timing.Row]:
     """The table; without a GPU there is nothing to time."""
     if jax.default_backend() != "gpu":
         print("lightning: needs an NVIDIA GPU; nothing timed")
         return []
-    others = peers()
-    check(others)
+    others = peers() if with_peers else {}
+    if with_peers:
+        check(others)
     spec = problem.Problem(1, 2048, 16, 128, 128, "bfloat16", False, "gpu",
                            jax.devices()[0].device_kind)  # fmt: skip
     print([f"{v.name}: {v.reason or 'yes'}" for v in api.explain(spec)])
@@ -167,9 +170,10 @@ def rows(smoke: bool, lengths: Sequence[int] = LENGTHS) -> list[timing.Row]:
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    short = words[1:] == ["quick"]
+    mode = words[1] if words[1:] else "full"
+    chosen = {"full": LENGTHS, "quick": (1024, 32_768, 131_072), "ours": (1024, 4096, *LENGTHS[4:])}
     started = time.perf_counter()
-    table = rows(False, (1024, 32_768, 131_072) if short else LENGTHS)
+    table = rows(False, chosen[mode], with_peers=mode != "ours")
     timing.write(words[0], table)
     gains = [r.ratio for r in table if r.peer == "jax-linear-attention" and r.ratio]
     if gains:

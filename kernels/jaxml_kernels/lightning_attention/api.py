@@ -13,8 +13,12 @@ from jaxml_kernels.lightning_attention.reference import accumulator, lightning_a
 from jaxml_kernels.lightning_attention.vjp import differentiable
 
 
-def _reference(q, k, v, log_decay, initial_state, run_ids):
-    return lightning_attention_reference(q, k, v, log_decay, initial_state, run_ids)
+def _reference(q, k, v, log_decay, initial_state, run_ids, want_final):
+    if initial_state is None:
+        shape = (q.shape[0], q.shape[2], q.shape[3], v.shape[3])
+        initial_state = jnp.zeros(shape, accumulator(q.dtype))
+    o, final = lightning_attention_reference(q, k, v, log_decay, initial_state, run_ids)
+    return o, final if want_final else None
 
 
 def _anywhere(_: problem.Problem) -> None:
@@ -79,26 +83,23 @@ def lightning_attention(
     packed = segment_ids is not None or cu_seqlens is not None
     spec = problem.describe(q_bthc, v_bthe, packed)
     run = dispatch.choose(IMPLEMENTATIONS, spec, implementation).run
-    batch, seq_len, heads, key_width = q_bthc.shape
-    acc = accumulator(q_bthc.dtype)
-    zero = jnp.zeros((batch, heads, key_width, v_bthe.shape[-1]), acc)
+    seq_len, acc = q_bthc.shape[1], accumulator(q_bthc.dtype)
     if cu_seqlens is None:
-        start = zero if initial_state is None else initial_state.astype(acc)
+        start = None if initial_state is None else initial_state.astype(acc)
         run_ids = None if segment_ids is None else decay.runs(segment_ids)
-        o, final = run(q_bthc, k_bthc, v_bthe, log_decay_h, start, run_ids)
-        return o, final if return_final_state else None
+        return run(q_bthc, k_bthc, v_bthe, log_decay_h, start, run_ids, return_final_state)
 
     run_ids = decay.runs(packing.segment_ids(cu_seqlens, seq_len))
-    o, _ = run(q_bthc, k_bthc, v_bthe, log_decay_h, zero, run_ids)
+    o, _ = run(q_bthc, k_bthc, v_bthe, log_decay_h, None, run_ids, False)
     layout = packing.align(cu_seqlens, seq_len)
     rate = log_decay_h.astype(acc)
     if initial_state is not None:
         o = o + packing.initial_part(q_bthc[0], rate, initial_state, layout)[None].astype(o.dtype)
     if not return_final_state:
         return o, None
-    num = cu_seqlens.shape[0] - 1
-    start = jnp.zeros((num, *zero.shape[1:]), acc) if initial_state is None else initial_state
-    return o, packing.final_states(k_bthc[0], v_bthe[0], rate, start.astype(acc), layout)
+    shape = (cu_seqlens.shape[0] - 1, *q_bthc.shape[2:], v_bthe.shape[-1])
+    start = jnp.zeros(shape, acc) if initial_state is None else initial_state.astype(acc)
+    return o, packing.final_states(k_bthc[0], v_bthe[0], rate, start, layout)
 
 
 def explain(spec: problem.Problem) -> Sequence[dispatch.Verdict]:

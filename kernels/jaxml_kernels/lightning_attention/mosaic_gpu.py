@@ -1,8 +1,8 @@
 """Hopper's implementation: sweeps of the kernel put together to the op and its gradient.
 
-Where rows and heads are too few to fill the device, the sequence is cut into pieces that run in
-parallel, each from its own state: a first sweep over k and v finds what each piece adds to the
-state, a small product carries that over the pieces. The result is exact.
+Forward in time one sweep is the op. `dq` is the forward sweep of (do, v, k). `dk` and `dv` come
+from one sweep backward in time, or from two where value columns must be shared out to fill the
+device. Where even that is not enough the sequence is cut into pieces. All of it is exact.
 """
 
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxml_kernels.lightning_attention.mosaic_gpu_sweep import CHUNK, sweep
+from jaxml_kernels.lightning_attention import mosaic_gpu_pieces as parts
+from jaxml_kernels.lightning_attention.mosaic_gpu_sweep import attend, key_value_gradients
 from jaxml_kernels.lightning_attention.problem import Problem
 
 WIDTHS = ((64, 64), (128, 128), (256, 128))
@@ -18,7 +19,6 @@ WIDTHS = ((64, 64), (128, 128), (256, 128))
 
 DEVICES = ("H100", "H200")
 DTYPES = ("bfloat16", "float16")
-NUM_PROCESSORS = 132
 
 
 def supports(problem: Problem) -> str | None:
@@ -32,66 +32,34 @@ def supports(problem: Problem) -> str | None:
     if (problem.key_width, problem.value_width) not in WIDTHS:
         sizes = ", ".join(f"{c} x {e}" for c, e in WIDTHS)
         return f"key x value widths: {sizes}; got {problem.key_width} x {problem.value_width}"
-    if problem.packed:
-        return "packed rows are not built yet"
     return None
 
 
-def value_block(programs: int, key_width: int, value_width: int) -> int:
+def _block(programs: int, key_width: int, value_width: int) -> int:
     """Value columns of one program: 128 where the state fits registers and the device is full."""
     wide = value_width % 128 == 0 and key_width <= 128
-    return 128 if wide and programs >= 0.9 * NUM_PROCESSORS else 64
+    return 128 if wide and programs >= parts.FULL else 64
 
 
-def num_pieces(programs: int, seq_len: int) -> int:
-    """Into how many equal pieces of whole chunks to cut a sequence: a power of two."""
-    pieces = 1
-    while programs * pieces < 0.9 * NUM_PROCESSORS and seq_len % (2 * pieces * CHUNK) == 0:
-        pieces *= 2
-    return pieces
+def _pieces(k: jax.Array, value_width: int) -> int:
+    blocks = max(1, min(k.shape[-1], value_width) // 64)
+    return parts.num_pieces(k.shape[0] * k.shape[2] * blocks, k.shape[1])
 
 
-def _split(x: jax.Array, pieces: int) -> jax.Array:
-    return x.reshape(x.shape[0] * pieces, x.shape[1] // pieces, *x.shape[2:])
+def _transposed(state: jax.Array | None) -> jax.Array | None:
+    return None if state is None else jnp.swapaxes(state, -1, -2)
 
 
-def _transposed(state: jax.Array) -> jax.Array:
-    return jnp.swapaxes(state, -1, -2)
+def _attend(q, k, v, rate, entering, runs, pieces, **how) -> tuple[jax.Array, jax.Array | None]:
+    q, k, v = (parts.split(x, pieces) for x in (q, k, v))
+    runs = None if runs is None else parts.split(runs, pieces)
+    block = _block(k.shape[0] * k.shape[2], k.shape[-1], v.shape[-1])
+    o, final = attend(q, k, v, rate, entering, runs, block=block, **how)
+    return parts.join(o, pieces), final
 
 
-def _piece_states(
-    k: jax.Array, v: jax.Array, rate: jax.Array, start: jax.Array, pieces: int, **how: Any
-) -> jax.Array:
-    """States entering each piece of a sweep, [b * pieces, h, c, e]."""
-    batch, seq_len = k.shape[:2]
-    nothing = jnp.zeros((batch * pieces, *start.shape[1:]), jnp.float32)
-    halves = _split(k, pieces), _split(v, pieces)
-    _, own = sweep(halves[0], *halves, rate, nothing, output=False, block=64, **how)
-    order = jnp.arange(pieces)[::-1] if how.get("reverse") else jnp.arange(pieces)
-    earlier = order[:, None] > order[None, :]
-    distance = jnp.where(earlier, order[:, None] - 1 - order[None, :], 0)
-    length = seq_len // pieces
-    power = jnp.exp(length * distance[..., None] * rate) * earlier[..., None]
-    own = own.reshape(batch, pieces, *start.shape[1:])
-    entering = jnp.einsum("ijh,bjhce->bihce", power, own, precision="highest")
-    entering += jnp.einsum(
-        "ih,bhce->bihce", jnp.exp(length * order[:, None] * rate), start, precision="highest"
-    )
-    return entering.reshape(nothing.shape)
-
-
-def _pieces_of(k: jax.Array, other_width: int) -> int:
-    narrow = min(k.shape[-1], other_width)
-    return num_pieces(k.shape[0] * k.shape[2] * max(1, narrow // 64), k.shape[1])
-
-
-def _run(q, k, v, rate, entering, pieces, **how) -> tuple[jax.Array, jax.Array]:
-    """A sweep in pieces whose entering states are known; the final state of each piece."""
-    q, k, v = (_split(x, pieces) for x in (q, k, v))
-    block = value_block(k.shape[0] * k.shape[2], k.shape[-1], v.shape[-1])
-    o, final = sweep(q, k, v, rate, entering, block=block, **how)
-    assert o is not None  # asked for
-    return o.reshape(-1, o.shape[1] * pieces, *o.shape[2:]), final
+def _one_of(final: jax.Array | None, pieces: int, index: int) -> jax.Array | None:
+    return None if final is None else final.reshape(-1, pieces, *final.shape[1:])[:, index]
 
 
 def forward(
@@ -99,22 +67,25 @@ def forward(
     k_bthc: jax.Array,
     v_bthe: jax.Array,
     log_decay_h: jax.Array,
-    initial_state: jax.Array,
-    run_ids: None = None,
+    initial_state: jax.Array | None,
+    run_ids: jax.Array | None,
     *,
+    want_final: bool = True,
     interpret: Any = None,
     pieces: int | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """Outputs [b, t, h, e] and the final state; arguments as in the reference, rows not packed."""
-    del run_ids  # refused by `supports`
+) -> tuple[jax.Array, jax.Array | None]:
+    """Outputs [b, t, h, e] and the final state; arguments as in the reference."""
     rate = log_decay_h.astype(jnp.float32)
-    pieces = pieces or _pieces_of(k_bthc, v_bthe.shape[-1])
-    how = {"interpret": interpret}
-    start = initial_state.astype(jnp.float32)
+    pieces = pieces or _pieces(k_bthc, v_bthe.shape[-1])
+    start = None if initial_state is None else initial_state.astype(jnp.float32)
     if pieces > 1:
-        start = _piece_states(k_bthc, v_bthe, rate, start, pieces, **how)
-    o, final = _run(q_bthc, k_bthc, v_bthe, rate, start, pieces, **how)
-    return o, final.reshape(-1, pieces, *final.shape[1:])[:, -1]
+        start = parts.entering_states(
+            k_bthc, v_bthe, rate, start, run_ids, pieces, interpret=interpret
+        )
+    o, final = _attend(
+        q_bthc, k_bthc, v_bthe, rate, start, run_ids, pieces, final=want_final, interpret=interpret
+    )
+    return o, _one_of(final, pieces, -1)
 
 
 def backward(
@@ -122,26 +93,43 @@ def backward(
     k_bthc: jax.Array,
     v_bthe: jax.Array,
     log_decay_h: jax.Array,
-    initial_state: jax.Array,
-    run_ids: None,
+    initial_state: jax.Array | None,
+    run_ids: jax.Array | None,
     do_bthe: jax.Array,
-    d_final: jax.Array,
+    d_final: jax.Array | None,
     *,
     interpret: Any = None,
     pieces: int | None = None,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Cotangents of q, k, v and the initial state: one sweep forward in time, two backward."""
-    del run_ids
+    together: bool | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+    """Cotangents of q, k, v and the initial state (None where there is none).
+
+    `together` computes dk and dv in one sweep; by default where rows and heads fill the device.
+    """
     rate = log_decay_h.astype(jnp.float32)
-    pieces = pieces or _pieces_of(k_bthc, v_bthe.shape[-1])
-    how = {"interpret": interpret}
+    pieces = pieces or _pieces(k_bthc, v_bthe.shape[-1])
     do = do_bthe.astype(v_bthe.dtype)
-    start, end = initial_state.astype(jnp.float32), d_final.astype(jnp.float32)
+    start = None if initial_state is None else initial_state.astype(jnp.float32)
+    end = None if d_final is None else d_final.astype(jnp.float32)
+    how: dict[str, Any] = {"interpret": interpret}
     if pieces > 1:
-        start = _piece_states(k_bthc, v_bthe, rate, start, pieces, **how)
-        end = _piece_states(q_bthc, do, rate, end, pieces, reverse=True, **how)
-    dq, _ = _run(do, v_bthe, k_bthc, rate, _transposed(start), pieces, **how)
-    dv, states = _run(k_bthc, q_bthc, do, rate, end, pieces, reverse=True, **how)
-    dk, _ = _run(v_bthe, do, q_bthc, rate, _transposed(end), pieces, reverse=True, **how)
-    d_initial = states.reshape(-1, pieces, *states.shape[1:])[:, 0]
-    return dq, dk, dv, d_initial
+        start = parts.entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
+        end = parts.entering_states(q_bthc, do, rate, end, run_ids, pieces, reverse=True, **how)
+    dq, _ = _attend(
+        do, v_bthe, k_bthc, rate, _transposed(start), run_ids, pieces, final=False, **how
+    )
+    how["final"] = initial_state is not None
+    if together is None:
+        programs = k_bthc.shape[0] * k_bthc.shape[2] * pieces
+        together = programs >= parts.FULL and k_bthc.shape[-1] <= 128
+    if together:
+        cut = [parts.split(x, pieces) for x in (q_bthc, k_bthc, v_bthe, do)]
+        runs = None if run_ids is None else parts.split(run_ids, pieces)
+        dk, dv, states = key_value_gradients(*cut, rate, end, runs, **how)
+        dk, dv = parts.join(dk, pieces), parts.join(dv, pieces)
+    else:
+        how["reverse"] = True
+        dv, states = _attend(k_bthc, q_bthc, do, rate, end, run_ids, pieces, **how)
+        how["final"] = False
+        dk, _ = _attend(v_bthe, do, q_bthc, rate, _transposed(end), run_ids, pieces, **how)
+    return dq, dk, dv, _one_of(states, pieces, 0)

@@ -1,309 +1,163 @@
-"""Lightning attention on Hopper, as one Pallas Mosaic GPU kernel: a sweep of a state over chunks.
+"""The sweeps that the op and its gradient consist of, as calls of the Hopper kernel."""
 
-A program owns one row, one head and a block of value columns. Three warpgroups share the work:
-
-* memory: streams the chunks of q, k, v into a ring of buffers in shared memory;
-* state: holds S in float32 registers, publishes its rounded copy and then adds the chunk's
-  `(leave * K)^T V`;
-* output: `O = ((Q K^T) * M) V + enter * (Q S)` from the published copy, stored chunk by chunk.
-
-States never reach device memory. Forward in time this is the op. The gradients are sweeps of the
-same kind: `dq` is the forward sweep of (do, v, k); `dv` and `dk` are sweeps backward in time of
-(k, q, do) and (v, do, q), whose state is that of the cotangent. Decay factors follow from the
-position in the chunk and the head's constant rate, so no table is read.
-"""
-
-import dataclasses
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
-from jax.experimental import pallas as pl
-from jax.experimental.pallas import mosaic_gpu as plgpu
 
-CHUNK = 64
-LOG2_E = 1.4426950408889634
-SHARED_BYTES = 220 * 1024
-NUM_WARPGROUPS = 3
-STATE, OUTPUT, MEMORY = range(NUM_WARPGROUPS)
-WGMMA = plgpu.Layout.WGMMA
+from jaxml_kernels.lightning_attention.mosaic_gpu_kernel import launch
+from jaxml_kernels.lightning_attention.mosaic_gpu_plan import CHUNK, Output, Plan
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """What a program does, all static.
+class Runs(NamedTuple):
+    """Packed rows: the run of each token [rows, t] and of the state at each chunk's edge."""
 
-    Attributes:
-      seq_len: tokens of the sweep; the last chunk may be partial.
-      key_width: width of q and k.
-      block: value columns of one program.
-      dtype: of q, k, v and o.
-      reverse: from the last token to the first.
-      output: False computes the final state alone, and q is not read.
-      interpret: runs in the interpreter.
-    """
-
-    seq_len: int
-    key_width: int
-    block: int
-    dtype: Any
-    reverse: bool
-    output: bool = True
-    interpret: bool = False
-
-    @property
-    def num_chunks(self) -> int:
-        """Chunks of the sweep, the partial one included."""
-        return -(-self.seq_len // CHUNK)
-
-    @property
-    def bytes_per_stage(self) -> int:
-        """Shared memory of one chunk's inputs."""
-        return CHUNK * ((1 + self.output) * self.key_width + self.block) * 2
-
-    @property
-    def stages(self) -> int:
-        """Depth of the ring of input buffers: what fits, at most 4 and the number of chunks."""
-        fixed = 2 * (CHUNK * self.block * (1 + self.output) + self.key_width * self.block) + 2048
-        fits = (SHARED_BYTES - fixed) // self.bytes_per_stage
-        return max(1, min(4, self.num_chunks, fits))
+    tokens: jax.Array
+    edges: jax.Array
 
 
-def _tile(shape: tuple[int, ...], dtype: Any) -> Any:
-    """A buffer in shared memory laid out for the tensor cores."""
-    transforms = (plgpu.TilingTransform((8, 64)), plgpu.SwizzleTransform(128))
-    return plgpu.SMEM(shape, dtype, transforms=transforms)
+def edges(runs: jax.Array) -> jax.Array:
+    """Runs at the edges of chunks [rows, chunks + 1]: the first token's, then each last token's."""
+    seq_len = runs.shape[1]
+    last = jnp.minimum(jnp.arange(-(-seq_len // CHUNK)) * CHUNK + CHUNK - 1, seq_len - 1)
+    return jnp.concatenate([runs[:, :1], runs[:, last]], 1)
 
 
-def _scratch(plan: Plan) -> dict[str, Any]:
-    ring = functools.partial(plgpu.Barrier, num_barriers=plan.stages)
-    buffers = {
-        "k_smem": _tile((plan.stages, CHUNK, plan.key_width), plan.dtype),
-        "v_smem": _tile((plan.stages, CHUNK, plan.block), plan.dtype),
-        "leaving": _tile((CHUNK, plan.block), plan.dtype),
-        "full": ring(num_arrivals=2 + plan.output),
-        "free": ring(num_arrivals=1 + plan.output),
-        "done": plgpu.Barrier(num_arrivals=NUM_WARPGROUPS),
-    }
-    if plan.output:
-        buffers |= {
-            "q_smem": _tile((plan.stages, CHUNK, plan.key_width), plan.dtype),
-            "o_smem": _tile((CHUNK, plan.block), plan.dtype),
-            "published": _tile((plan.key_width, plan.block), plan.dtype),
-            "state_ready": plgpu.Barrier(),
-            "state_free": plgpu.Barrier(),
-        }
-    return buffers
+def _padded(x: jax.Array, **how: Any) -> jax.Array:
+    pad = -x.shape[1] % CHUNK
+    return jnp.pad(x, [(0, 0), (0, pad)] + [(0, 0)] * (x.ndim - 2), **how) if pad else x
 
 
-def _rows(width: int) -> jax.Array:
-    """The row of each element of a [CHUNK, width] tile."""
-    return plgpu.broadcasted_iota(jnp.int32, (CHUNK, width), 0, layout=WGMMA)
+def _prepared(runs: jax.Array | None) -> Runs | None:
+    if runs is None:
+        return None
+    return Runs(_padded(runs, mode="edge").astype(jnp.int32), edges(runs).astype(jnp.int32))
 
 
-def _decay_mask(rate: jax.Array, reverse: bool) -> jax.Array:
-    """`lam^|i - j|` on the side of the diagonal that has been seen, 0 on the other."""
-    i = plgpu.broadcasted_iota(jnp.int32, (CHUNK, CHUNK), 0, layout=WGMMA)
-    j = plgpu.broadcasted_iota(jnp.int32, (CHUNK, CHUNK), 1, layout=WGMMA)
-    distance = j - i if reverse else i - j
-    power = jnp.exp2(jnp.maximum(distance, 0).astype(jnp.float32) * rate)
-    return jnp.where(distance >= 0, power, 0.0)
+STATIC = ("reverse", "final", "block", "interpret")
 
 
-def _product(shape: tuple[int, int], *pairs: Any) -> jax.Array:
-    """Sum of matrix products, finished when it returns."""
-
-    def run(acc):
-        for a, b in pairs:
-            plgpu.wgmma(acc, a, b)
-        return acc[...]
-
-    return lax.optimization_barrier(pl.run_scoped(run, plgpu.ACC(shape, jnp.float32)))
-
-
-def _add_product(acc: jax.Array, a: Any, b: Any, interpret: bool) -> jax.Array:
-    """`acc + a b`, finished when it returns.
-
-    The interpreter knows neither accumulators that start full nor operands in registers.
-    """
-    if interpret:
-        if isinstance(a, jax.Array):
-            return acc + jnp.dot(a, b[...], preferred_element_type=jnp.float32)
-        return acc + _product(acc.shape, (a, b))
-    run = pl.run_state(lambda ref: plgpu.wgmma(ref, a, b))
-    return lax.optimization_barrier(run(plgpu.ACC.init(acc)))
-
-
-def _body(*refs: Any, plan: Plan, scratch: dict[str, Any]) -> None:
-    b, h, e = (lax.axis_index(name) for name in ("rows", "heads", "blocks"))
-    columns = pl.ds(e * plan.block, plan.block)
-    q_ref, k_ref, v_ref, rate_ref, start_ref, *outputs = refs
-    warpgroup = lax.axis_index("warpgroup")
-    rate = rate_ref[h] * LOG2_E
-    last = plan.num_chunks - 1
-    f32 = jnp.float32
-
-    def tokens(n):  # where step n of the sweep lies in time
-        return pl.ds((last - n if plan.reverse else n) * CHUNK, CHUNK)
-
-    def length(n):  # its real tokens
-        at = last - n if plan.reverse else n
-        return jnp.minimum(plan.seq_len - at * CHUNK, CHUNK)
-
-    def enter(n, width):  # from the state to row i: its distance to where the state sits
-        i = _rows(width)
-        distance = length(n) - 1 - i if plan.reverse else i + 1
-        return jnp.exp2(jnp.maximum(distance, 0).astype(f32) * rate)
-
-    def leave(n, width):  # from row i to the next state
-        i = _rows(width)
-        distance = i + 1 if plan.reverse else length(n) - 1 - i
-        return jnp.exp2(jnp.maximum(distance, 0).astype(f32) * rate)
-
-    @pl.when(warpgroup == MEMORY)
-    def _memory():
-        plgpu.set_max_registers(40, action="decrease")
-
-        def load(n, slot):
-            full = scratch["full"].at[slot]
-            if plan.output:
-                plgpu.copy_gmem_to_smem(q_ref.at[b, tokens(n), h], scratch["q_smem"].at[slot], full)
-            plgpu.copy_gmem_to_smem(k_ref.at[b, tokens(n), h], scratch["k_smem"].at[slot], full)
-            plgpu.copy_gmem_to_smem(
-                v_ref.at[b, tokens(n), h, columns], scratch["v_smem"].at[slot], full
-            )
-
-        for n in range(plan.stages):
-            load(n, n)
-
-        @pl.loop(plan.stages, plan.num_chunks)
-        def _refill(n):
-            slot = lax.rem(n, plan.stages)
-            plgpu.barrier_wait(scratch["free"].at[slot])
-            load(n, slot)
-
-        for n in range(plan.num_chunks - plan.stages, plan.num_chunks):
-            plgpu.barrier_wait(scratch["free"].at[n % plan.stages])
-        plgpu.barrier_arrive(scratch["done"])
-        plgpu.barrier_wait(scratch["done"])
-
-    @pl.when(warpgroup == STATE)
-    def _state():
-        plgpu.set_max_registers(232, action="increase")
-        start = plgpu.load(start_ref.at[b, h, :, columns], layout=WGMMA, optimized=False)
-
-        def step(n, state):
-            slot = lax.rem(n, plan.stages)
-            if plan.output:
-
-                @pl.when(n > 0)
-                def _():
-                    plgpu.barrier_wait(scratch["state_free"])
-
-                scratch["published"][...] = state.astype(plan.dtype)
-                plgpu.commit_smem()
-                plgpu.barrier_arrive(scratch["state_ready"])
-            plgpu.barrier_wait(scratch["full"].at[slot])
-            v = plgpu.load(scratch["v_smem"].at[slot], layout=WGMMA).astype(f32)
-            scratch["leaving"][...] = (v * leave(n, plan.block)).astype(plan.dtype)
-            plgpu.commit_smem()
-            state = state * jnp.exp2(length(n).astype(f32) * rate)
-            keys = scratch["k_smem"].at[slot].transpose((1, 0))
-            state = _add_product(state, keys, scratch["leaving"], plan.interpret)
-            plgpu.barrier_arrive(scratch["free"].at[slot])
-            return state
-
-        state = lax.fori_loop(0, plan.num_chunks, step, start)
-        if plan.output:
-            plgpu.barrier_wait(scratch["state_free"])
-        outputs[-1][b, h, :, columns] = state
-        plgpu.barrier_arrive(scratch["done"])
-        plgpu.barrier_wait(scratch["done"])
-
-    @pl.when(warpgroup == OUTPUT)
-    def _output():
-        plgpu.set_max_registers(232, action="increase")
-        if plan.output:
-            mask = _decay_mask(rate, plan.reverse)
-
-            @pl.loop(0, plan.num_chunks)
-            def _chunk(n):
-                slot = lax.rem(n, plan.stages)
-                plgpu.barrier_wait(scratch["full"].at[slot])
-                q = scratch["q_smem"].at[slot]
-                keys = scratch["k_smem"].at[slot].transpose((1, 0))
-                scores = _product((CHUNK, CHUNK), (q, keys))
-                scores = (scores * mask).astype(plan.dtype)
-                plgpu.barrier_wait(scratch["state_ready"])
-                o = _product((CHUNK, plan.block), (q, scratch["published"]))
-                plgpu.barrier_arrive(scratch["state_free"])
-                o = o * enter(n, plan.block)
-                o = _add_product(o, scores, scratch["v_smem"].at[slot], plan.interpret)
-                plgpu.barrier_arrive(scratch["free"].at[slot])
-                plgpu.wait_smem_to_gmem(0, wait_read_only=True)
-                scratch["o_smem"][...] = o.astype(plan.dtype)
-                plgpu.commit_smem()
-                plgpu.copy_smem_to_gmem(scratch["o_smem"], outputs[0].at[b, tokens(n), h, columns])
-
-            plgpu.wait_smem_to_gmem(0)
-        plgpu.barrier_arrive(scratch["done"])
-        plgpu.barrier_wait(scratch["done"])
-
-
-@functools.partial(jax.jit, static_argnames=("reverse", "output", "block", "interpret"))
-def sweep(
+@functools.partial(jax.jit, static_argnames=STATIC)
+def attend(
     q_bthc: jax.Array,
     k_bthc: jax.Array,
     v_bthe: jax.Array,
-    log_decay_h: jax.Array,
-    start: jax.Array,
+    rate_h: jax.Array,
+    start: jax.Array | None = None,
+    runs_bt: jax.Array | None = None,
     *,
     reverse: bool = False,
-    output: bool = True,
+    final: bool = True,
     block: int = 64,
     interpret: Any = None,
-) -> tuple[jax.Array | None, jax.Array]:
-    """One pass of the kernel over time.
+) -> tuple[jax.Array, jax.Array | None]:
+    """Outputs of one sweep over time.
 
     Args:
-      q_bthc: queries [b, t, h, c], c a multiple of 64; not read where `output` is False.
+      q_bthc: queries [b, t, h, c], c a multiple of 64.
       k_bthc: keys [b, t, h, c].
       v_bthe: values [b, t, h, e].
-      log_decay_h: [h].
-      start: state before the first token of the sweep, float32 [b, h, c, e]. Backward in time it
-        sits on the last token, not after it: the state of a cotangent.
+      rate_h: log decay, float32 [h].
+      start: state before the first token, float32 [b, h, c, e]; None is zero. Backward in time it
+        sits on the last token, not after it: the cotangent of a state.
+      runs_bt: int [b, t], which stretch of one sequence a token lies in; the start belongs to the
+        first (last, backward in time) one.
       reverse: from the last token to the first.
-      output: False computes the final state alone.
+      final: also return the state at the end.
       block: value columns of a program, dividing e.
       interpret: `InterpretGPUParams` to run on a CPU.
 
     Returns:
-      Outputs [b, t, h, e] (None without `output`) and the state at the end [b, h, c, e].
+      Outputs [b, t, h, e], and the state at the end [b, h, c, e] or None.
     """
-    batch, seq_len, heads, width = k_bthc.shape
-    plan = Plan(seq_len, width, block, k_bthc.dtype, reverse, output, interpret is not None)
-    pad = plan.num_chunks * CHUNK - seq_len
-    if pad:
-        end = ((0, 0), (0, pad), (0, 0), (0, 0))
-        q_bthc, k_bthc, v_bthe = (jnp.pad(x, end) for x in (q_bthc, k_bthc, v_bthe))
-    out_type = [jax.ShapeDtypeStruct(start.shape, jnp.float32)]
-    if output:
-        out_type.insert(0, jax.ShapeDtypeStruct(v_bthe.shape, plan.dtype))
+    tiles = [_padded(x) for x in (q_bthc, k_bthc, v_bthe)]
+    plan = Plan(
+        seq_len=q_bthc.shape[1],
+        widths=(q_bthc.shape[-1], q_bthc.shape[-1], block),
+        state=(1, 2),
+        outputs=(Output(0, 1, 2),),
+        dtype=q_bthc.dtype,
+        reverse=reverse,
+        start=start is not None,
+        final=final,
+        packed=runs_bt is not None,
+        interpret=interpret is not None,
+    )
+    num_blocks = v_bthe.shape[-1] // block
+    (o,), end = launch(plan, tiles, rate_h, start, _prepared(runs_bt), num_blocks, interpret)
+    return o[:, : q_bthc.shape[1]], end
 
-    def body(*refs, **scratch):
-        _body(*refs, plan=plan, scratch=scratch)
 
-    *o, final = plgpu.kernel(
-        body,
-        out_type=out_type,
-        scratch_types=_scratch(plan),
-        grid=(batch, heads, v_bthe.shape[-1] // block),
-        grid_names=("rows", "heads", "blocks"),
-        num_threads=NUM_WARPGROUPS,
-        thread_name="warpgroup",
-        compiler_params=plgpu.CompilerParams(approx_math=True),
-        interpret=interpret,
-    )(q_bthc, k_bthc, v_bthe, log_decay_h.astype(jnp.float32), start)
-    return (o[0][:, :seq_len] if output else None), final
+@functools.partial(jax.jit, static_argnames=("pieces", "reverse", "block", "interpret"))
+def piece_sums(
+    k_bthc: jax.Array,
+    v_bthe: jax.Array,
+    rate_h: jax.Array,
+    runs_bt: jax.Array | None = None,
+    *,
+    pieces: int,
+    reverse: bool = False,
+    block: int = 64,
+    interpret: Any = None,
+) -> jax.Array:
+    """What each piece of a sequence adds to the state, except the last one of the sweep.
+
+    Rows are pieces: [b * pieces, t / pieces, ...], of whole chunks. Returns float32
+    [b, pieces - 1, h, c, e] in order of time.
+    """
+    used = pieces - 1
+    plan = Plan(
+        seq_len=k_bthc.shape[1],
+        widths=(k_bthc.shape[-1], block),
+        state=(0, 1),
+        outputs=(),
+        dtype=k_bthc.dtype,
+        reverse=reverse,
+        start=False,
+        packed=runs_bt is not None,
+        pieces=pieces,
+        used=used,
+        interpret=interpret is not None,
+    )
+    num_blocks = v_bthe.shape[-1] // block
+    runs = _prepared(runs_bt)
+    _, sums = launch(plan, [k_bthc, v_bthe], rate_h, None, runs, num_blocks, interpret)
+    assert sums is not None  # the plan keeps it
+    return sums.reshape(-1, used, *sums.shape[1:])
+
+
+@functools.partial(jax.jit, static_argnames=("final", "interpret"))
+def key_value_gradients(
+    q_bthc: jax.Array,
+    k_bthc: jax.Array,
+    v_bthe: jax.Array,
+    do_bthe: jax.Array,
+    rate_h: jax.Array,
+    d_state: jax.Array | None = None,
+    runs_bt: jax.Array | None = None,
+    *,
+    final: bool = True,
+    interpret: Any = None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Computes dk and dv in one sweep backward in time, which reads q, k, v and do once.
+
+    `dv = attend(k, q, do)` and `dk = attend(v, do, q)` backward in time; the state of the second
+    is the transposed state of the first. Returns dk, dv and the cotangent of the initial state.
+    """
+    tiles = [_padded(x) for x in (q_bthc, do_bthe, k_bthc, v_bthe)]
+    plan = Plan(
+        seq_len=q_bthc.shape[1],
+        widths=tuple(x.shape[-1] for x in tiles),
+        state=(0, 1),
+        outputs=(Output(2, 0, 1), Output(3, 1, 0, transposed=True)),
+        dtype=q_bthc.dtype,
+        reverse=True,
+        start=d_state is not None,
+        final=final,
+        packed=runs_bt is not None,
+        interpret=interpret is not None,
+    )
+    (dv, dk), d_initial = launch(plan, tiles, rate_h, d_state, _prepared(runs_bt), 1, interpret)
+    seq_len = q_bthc.shape[1]
+    return dk[:, :seq_len], dv[:, :seq_len], d_initial

@@ -3,6 +3,7 @@
 Saved for the backward pass: q, k, v, the decay and the initial state; states are recomputed.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,40 +14,44 @@ from jaxml_kernels.lightning_attention.reference import accumulator
 
 
 def differentiable(forward: Callable[..., Any], backward: Callable[..., Any]) -> Callable[..., Any]:
-    """`(q, k, v, log_decay, initial_state, run_ids) -> (o, final_state)` with its gradient.
+    """`(q, k, v, log_decay, initial_state, run_ids, want_final) -> (o, final_state)`.
 
-    All four cotangents and the one of the decay are exact; none is dropped.
+    An initial state of None is zero and costs no memory traffic, nor does a final state that is
+    not wanted, which is None. All cotangents, and the one of the decay, are exact; none is dropped.
     """
 
-    @jax.custom_vjp
-    def op(q, k, v, log_decay, initial_state, run_ids):
-        return forward(q, k, v, log_decay, initial_state, run_ids)
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
+    def op(q, k, v, log_decay, initial_state, run_ids, want_final=True):
+        return forward(q, k, v, log_decay, initial_state, run_ids, want_final=want_final)
 
-    def save(q, k, v, log_decay, initial_state, run_ids):
-        o, final = forward(q, k, v, log_decay, initial_state, run_ids)
+    def save(q, k, v, log_decay, initial_state, run_ids, want_final):
+        o, final = forward(q, k, v, log_decay, initial_state, run_ids, want_final=want_final)
         return (o, final), (q, k, v, log_decay, initial_state, run_ids, final)
 
-    def pull(saved, cotangents):
+    def pull(want_final, saved, cotangents):
         q, k, v, log_decay, initial_state, run_ids, final = saved
         do, d_final = cotangents
         dq, dk, dv, d_initial = backward(q, k, v, log_decay, initial_state, run_ids, do, d_final)
-        d_decay = _decay_gradient(q, k, dq, dk, final, d_final, run_ids)
+        d_decay = _decay_gradient(q, k, dq, dk)
+        if want_final:
+            acc = d_decay.dtype
+            d_decay += q.shape[1] * jnp.einsum(
+                "bhce,bhce->h", final.astype(acc), d_final.astype(acc)
+            )
         return dq, dk, dv, d_decay.astype(log_decay.dtype), d_initial, None
 
     op.defvjp(save, pull)
     return op
 
 
-def _decay_gradient(q, k, dq, dk, final, d_final, run_ids):
-    """Cotangent of log_decay [h]: `sum_t t (q_t . dq_t - k_t . dk_t)` plus the final state's part.
+def _decay_gradient(q, k, dq, dk):
+    """Cotangent of log_decay [h] through the outputs: `sum_t t (q_t . dq_t - k_t . dk_t)`.
 
     A pair (t, j) enters with factor lam^(t-j), and both q.dq and k.dk count it once. Positions
     count from 1 (the initial state sits at 0) and start anew with every run, whose offset cancels.
     """
     acc = accumulator(q.dtype)
-    seq_len = q.shape[1]
-    position = jnp.arange(1, seq_len + 1, dtype=acc)
+    position = jnp.arange(1, q.shape[1] + 1, dtype=acc)
     q_part = jnp.einsum("bthc,bthc->bth", q.astype(acc), dq.astype(acc))
     k_part = jnp.einsum("bthc,bthc->bth", k.astype(acc), dk.astype(acc))
-    tokens = jnp.einsum("t,bth->h", position, q_part - k_part)
-    return tokens + seq_len * jnp.einsum("bhce,bhce->h", final.astype(acc), d_final.astype(acc))
+    return jnp.einsum("t,bth->h", position, q_part - k_part)

@@ -64,6 +64,12 @@ def _product(dtype: Any) -> Any:
     return functools.partial(jnp.einsum, precision=precision, preferred_element_type=acc)
 
 
+def _state(state: jax.Array | None, q: jax.Array, v: jax.Array) -> jax.Array:
+    acc = accumulator(q.dtype)
+    shape = (q.shape[0], q.shape[2], q.shape[3], v.shape[3])
+    return jnp.zeros(shape, acc) if state is None else state.astype(acc)
+
+
 def _scaled(x: jax.Array, factor: jax.Array, acc: Any) -> jax.Array:
     return x.astype(acc) * factor[..., None]
 
@@ -76,18 +82,19 @@ def _entering(product: Any, t: decay.Tables, state: jax.Array, own: jax.Array) -
     return carried + product("bhij,bjhce->bihce", t.across, own)
 
 
-@functools.partial(jax.jit, static_argnames=("chunk", "block"))
+@functools.partial(jax.jit, static_argnames=("want_final", "chunk", "block"))
 def forward(
     q_bthc: jax.Array,
     k_bthc: jax.Array,
     v_bthe: jax.Array,
     log_decay_h: jax.Array,
-    initial_state: jax.Array,
+    initial_state: jax.Array | None,
     run_ids: jax.Array | None,
     *,
+    want_final: bool = True,
     chunk: int = 128,
     block: int = 4096,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array | None]:
     """Outputs [b, t, h, e] and the final state; arguments as in the reference.
 
     `run_ids` are the stretches of `decay.runs`; `chunk` tokens attend quadratically, `block` tokens
@@ -107,8 +114,8 @@ def forward(
         o += product("bnihc,bnhce->bnihe", _scaled(q, t.enter, acc), states[:, :-1])
         return states[:, -1], o.astype(v.dtype)
 
-    final, o = jax.lax.scan(visit, initial_state.astype(acc), work)
-    return _join(o, q_bthc.shape[1], v_bthe.dtype), final
+    final, o = jax.lax.scan(visit, _state(initial_state, q_bthc, v_bthe), work)
+    return _join(o, q_bthc.shape[1], v_bthe.dtype), final if want_final else None
 
 
 @functools.partial(jax.jit, static_argnames=("chunk", "block"))
@@ -117,14 +124,14 @@ def backward(
     k_bthc: jax.Array,
     v_bthe: jax.Array,
     log_decay_h: jax.Array,
-    initial_state: jax.Array,
+    initial_state: jax.Array | None,
     run_ids: jax.Array | None,
     do_bthe: jax.Array,
-    d_final: jax.Array,
+    d_final: jax.Array | None,
     *,
     chunk: int = 128,
     block: int = 4096,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     """Cotangents of q, k, v and the initial state, from those of the outputs and final state.
 
     A forward sweep recomputes the state entering each block; a reverse sweep does the rest.
@@ -163,8 +170,9 @@ def backward(
         dv += product("bnihc,bnhce->bnihe", _scaled(k, t.leave, acc), d_own)
         return d_in, (dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype))
 
-    _, entering = jax.lax.scan(sweep, initial_state.astype(acc), work)
-    d_initial, grads = jax.lax.scan(visit, d_final.astype(acc), (work, entering), reverse=True)
+    _, entering = jax.lax.scan(sweep, _state(initial_state, q_bthc, v_bthe), work)
+    end = _state(d_final, q_bthc, v_bthe)
+    d_initial, grads = jax.lax.scan(visit, end, (work, entering), reverse=True)
     seq_len = q_bthc.shape[1]
     dq, dk, dv = (_join(g, seq_len, x.dtype) for g, x in zip(grads, arrays[:3], strict=True))
-    return dq, dk, dv, d_initial
+    return dq, dk, dv, None if initial_state is None else d_initial
