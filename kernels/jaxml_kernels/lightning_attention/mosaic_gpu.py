@@ -73,8 +73,11 @@ def forward(
     want_final: bool = True,
     interpret: Any = None,
     pieces: int | None = None,
-) -> tuple[jax.Array, jax.Array | None]:
-    """Outputs [b, t, h, e] and the final state; arguments as in the reference."""
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """Outputs [b, t, h, e], the final state, and the state entering each piece if it is cut.
+
+    Arguments as in the reference.
+    """
     rate = log_decay_h.astype(jnp.float32)
     pieces = pieces or _pieces(k_bthc, v_bthe.shape[-1])
     start = None if initial_state is None else initial_state.astype(jnp.float32)
@@ -85,7 +88,7 @@ def forward(
     o, final = _attend(
         q_bthc, k_bthc, v_bthe, rate, start, run_ids, pieces, final=want_final, interpret=interpret
     )
-    return o, _one_of(final, pieces, -1)
+    return o, _one_of(final, pieces, -1), start if pieces > 1 else None
 
 
 def backward(
@@ -97,6 +100,7 @@ def backward(
     run_ids: jax.Array | None,
     do_bthe: jax.Array,
     d_final: jax.Array | None,
+    entering: jax.Array | None = None,
     *,
     interpret: Any = None,
     pieces: int | None = None,
@@ -104,7 +108,8 @@ def backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     """Cotangents of q, k, v and the initial state (None where there is none).
 
-    `together` computes dk and dv in one sweep; by default where rows and heads fill the device.
+    `entering` are the states of pieces that the forward pass found. `together` computes dk and dv
+    in one sweep, by default where the states fit the registers of one program.
     """
     rate = log_decay_h.astype(jnp.float32)
     pieces = pieces or _pieces(k_bthc, v_bthe.shape[-1])
@@ -113,15 +118,20 @@ def backward(
     end = None if d_final is None else d_final.astype(jnp.float32)
     how: dict[str, Any] = {"interpret": interpret}
     if pieces > 1:
-        start = parts.entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
-        end = parts.entering_states(q_bthc, do, rate, end, run_ids, pieces, reverse=True, **how)
+        found = entering
+        if found is None:
+            found = parts.entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
+        start = found
     dq, _ = _attend(
         do, v_bthe, k_bthc, rate, _transposed(start), run_ids, pieces, final=False, **how
     )
-    how["final"] = initial_state is not None
     if together is None:
-        programs = k_bthc.shape[0] * k_bthc.shape[2] * pieces
-        together = programs >= parts.FULL and k_bthc.shape[-1] <= 128
+        together = k_bthc.shape[-1] <= 128
+    if together:  # a program computes all columns, so that more pieces fill the device
+        pieces = max(pieces, parts.num_pieces(k_bthc.shape[0] * k_bthc.shape[2], k_bthc.shape[1]))
+    if pieces > 1:
+        end = parts.entering_states(q_bthc, do, rate, end, run_ids, pieces, reverse=True, **how)
+    how["final"] = initial_state is not None
     if together:
         cut = [parts.split(x, pieces) for x in (q_bthc, k_bthc, v_bthe, do)]
         runs = None if run_ids is None else parts.split(run_ids, pieces)

@@ -117,23 +117,27 @@ class _Program:
         at = self.chunk(n) + (before == self.plan.reverse)
         return self.edges[self.source, at]
 
-    def enter(self, n: Any, width: int) -> jax.Array:
+    def enter(self, n: Any, width: int, output: int) -> jax.Array:
         """Factor from the state to each row."""
         i = _index((CHUNK, width), 0)
         factor = _power(self.rate, self.length(n) - 1 - i if self.plan.reverse else i + 1)
-        return self._same_run(n, factor, before=True)
+        return self._same_run(n, factor, f"runs_row{output}", before=True)
 
-    def leave(self, n: Any, width: int) -> jax.Array:
+    def leave(self, n: Any, width: int, group: int) -> jax.Array:
         """Factor from each row to the next state."""
         i = _index((CHUNK, width), 0)
         factor = _power(self.rate, i + 1 if self.plan.reverse else self.length(n) - 1 - i)
-        return self._same_run(n, factor, before=False)
+        return self._same_run(n, factor, f"runs_state{group}", before=False)
 
-    def _same_run(self, n: Any, factor: jax.Array, before: bool) -> jax.Array:
+    def _run_ids(self, n: Any, view: str, shape: tuple[int, ...]) -> jax.Array:
+        axis = int("column" in view)
+        ids = plgpu.load(self.buffers[view].at[self.slot(n)], layout=(ROWS, COLUMNS)[axis])
+        return lax.broadcast_in_dim(ids, shape, [axis])
+
+    def _same_run(self, n: Any, factor: jax.Array, view: str, before: bool) -> jax.Array:
         if not self.plan.packed:
             return factor
-        runs = plgpu.load(self.buffers["runs"].at[self.slot(n)], layout=ROWS)
-        runs = lax.broadcast_in_dim(runs, factor.shape, [0])
+        runs = self._run_ids(n, view, factor.shape)
         return jnp.where(runs == self._edge(n, before), factor, 0.0)
 
     def keep(self, n: Any) -> jax.Array:
@@ -143,13 +147,11 @@ class _Program:
             factor = jnp.where(self._edge(n, True) == self._edge(n, False), factor, 0.0)
         return factor
 
-    def scores_mask(self, n: Any, mask: jax.Array) -> jax.Array:
+    def scores_mask(self, n: Any, mask: jax.Array, output: int) -> jax.Array:
         """The decay mask, cut to pairs of one run."""
         if not self.plan.packed:
             return mask
-        runs = self.buffers["runs"].at[self.slot(n)]
-        i = lax.broadcast_in_dim(plgpu.load(runs, layout=ROWS), mask.shape, [0])
-        j = lax.broadcast_in_dim(plgpu.load(runs, layout=COLUMNS), mask.shape, [1])
+        i, j = (self._run_ids(n, f"runs_{x}{output}", mask.shape) for x in ("row", "column"))
         return jnp.where(i == j, mask, 0.0)
 
     def _load(self, n: Any, slot: Any) -> None:
@@ -159,7 +161,8 @@ class _Program:
             plgpu.copy_gmem_to_smem(source, self.buffers[f"tile{i}"].at[slot], full)
         if self.runs is not None:
             source = self.runs.at[self.source, self.tokens(n)]
-            plgpu.copy_gmem_to_smem(source, self.buffers["runs"].at[slot], full)
+            for name in self.plan.run_views:
+                plgpu.copy_gmem_to_smem(source, self.buffers[name].at[slot], full)
 
     def run_memory(self) -> None:
         """Fills buffers as they come free."""
@@ -175,13 +178,16 @@ class _Program:
         for n in range(plan.num_chunks - plan.stages, plan.num_chunks):
             plgpu.barrier_wait(free.at[n % plan.stages])
 
-    def run_state(self) -> None:
-        """Carries the state."""
+    def run_state(self, group: int) -> None:
+        """Carries the state, or one group of its value columns."""
         plan, buffers = self.plan, self.buffers
         key, value = plan.state
-        columns = self.columns(value)
+        rows, width = plan.state_shape[0], plan.state_shape[1] // plan.state_groups
+        mine = pl.ds(group * width, width)
+        columns = pl.ds(self.block * plan.state_shape[1] + group * width, width)
+        leaving = buffers[f"leaving{group}"]
         if self.start is None:
-            state = plgpu.layout_cast(jnp.zeros(plan.state_shape, jnp.float32), WGMMA)
+            state = plgpu.layout_cast(jnp.zeros((rows, width), jnp.float32), WGMMA)
         else:
             source = self.start.at[self.row, self.head, :, columns]
             state = plgpu.load(source, layout=WGMMA, optimized=False)
@@ -198,12 +204,13 @@ class _Program:
                 plgpu.commit_smem()
                 plgpu.barrier_arrive(buffers["state_ready"])
             plgpu.barrier_wait(buffers["full"].at[slot])
-            v = plgpu.load(buffers[f"tile{value}"].at[slot], layout=WGMMA).astype(jnp.float32)
-            buffers["leaving"][...] = (v * self.leave(n, v.shape[1])).astype(plan.dtype)
+            values = buffers[f"tile{value}"].at[slot]
+            values = values if plan.state_groups == 1 else values.at[:, mine]
+            v = plgpu.load(values, layout=WGMMA).astype(jnp.float32)
+            leaving[...] = (v * self.leave(n, width, group)).astype(plan.dtype)
             plgpu.commit_smem()
             keys = buffers[f"tile{key}"].at[slot].transpose((1, 0))
-            state = state * self.keep(n)
-            state = _add_product(state, keys, buffers["leaving"], plan.interpret)
+            state = _add_product(state * self.keep(n), keys, leaving, plan.interpret)
             plgpu.barrier_arrive(buffers["free"].at[slot])
             return state
 
@@ -231,8 +238,8 @@ class _Program:
                 buffers[f"tile{i}"].at[slot] for i in (out.query, out.key, out.value)
             )
             scores = _product((CHUNK, CHUNK), query, key.transpose((1, 0)))
-            scores = (scores * self.scores_mask(n, mask)).astype(plan.dtype)
-            enter = self.enter(n, shape[1])
+            scores = (scores * self.scores_mask(n, mask, index)).astype(plan.dtype)
+            enter = self.enter(n, shape[1], index)
             plgpu.barrier_wait(buffers["state_ready"])
             o = _product(shape, query, published)
             plgpu.barrier_arrive(buffers["state_free"])
@@ -251,7 +258,8 @@ class _Program:
 
     def run(self) -> None:
         """Each warpgroup its part; none leaves before all are done."""
-        parts = [self.run_state]
+        groups = self.plan.state_groups
+        parts = [functools.partial(self.run_state, i) for i in range(groups)]
         parts += [functools.partial(self.run_output, i) for i in range(len(self.plan.outputs))]
         parts += [self.run_memory]
         registers = REGISTERS[len(parts)]
@@ -262,7 +270,7 @@ class _Program:
             def _part(i=i, part=part):
                 if registers is not None:
                     memory = i == len(parts) - 1
-                    count = registers[2] if memory else registers[min(i, 1)]
+                    count = registers[2 if memory else int(i >= groups)]
                     plgpu.set_max_registers(count, action="decrease" if memory else "increase")
                 part()
                 plgpu.barrier_arrive(self.buffers["done"])

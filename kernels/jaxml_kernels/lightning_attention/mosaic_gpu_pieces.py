@@ -47,7 +47,7 @@ def _links(
     first, last = cut[:, :, 0], cut[:, :, -1]
     ours, theirs = (last, first) if reverse else (first, last)
     begin = last[:, -1:] if reverse else first[:, :1]
-    return before & (ours[:, :, None] == theirs[:, None, :]), ours == begin
+    return before[None] & (ours[:, :, None] == theirs[:, None, :]), ours == begin
 
 
 def entering_states(
@@ -82,12 +82,12 @@ def entering_states(
     index = jnp.arange(pieces)
     reached, started = _links(runs_bt, batch, pieces, reverse)
     gap = jnp.abs(index[:, None] - index[None, :]) - 1
-    power = jnp.exp(length * jnp.maximum(gap, 0)[..., None] * rate_h)
+    power = jnp.exp(length * jnp.maximum(gap, 0)[..., None] * rate_h[None, None])
     power = reached[..., None] * power[None]
     power = power[:, :, 1:] if reverse else power[:, :, :-1]
     states = jnp.einsum("bijh,bjhce->bihce", power, sums, precision="highest")
     if start is not None:
         passed = index[::-1] if reverse else index
-        factor = started[..., None] * jnp.exp(length * passed[:, None] * rate_h)[None]
+        factor = started[..., None] * jnp.exp(length * passed[:, None] * rate_h[None])[None]
         states += factor[..., None, None] * start[:, None]
     return states.reshape(batch * pieces, *states.shape[2:])

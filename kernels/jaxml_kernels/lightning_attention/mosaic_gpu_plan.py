@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from typing import Any
 
+import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 CHUNK = 64
@@ -11,6 +12,9 @@ SHARED_BYTES = 222 * 1024
 REGISTERS = {2: None, 3: (232, 232, 40), 4: (192, 144, 24)}
 """Registers per thread of the state, output and memory warpgroups, by number of warpgroups; None
 leaves what the compiler gives."""
+
+STATE_COLUMNS = 64
+"""Without outputs, one warpgroup carries so many value columns of the state."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +72,14 @@ class Plan:
         return -(-self.seq_len // CHUNK)
 
     @property
+    def state_groups(self) -> int:
+        """Warpgroups that share the state's value columns; one where outputs read it."""
+        return 1 if self.outputs else self.state_shape[1] // STATE_COLUMNS
+
+    @property
     def num_warpgroups(self) -> int:
-        """One for the state, one for each output, one for the memory."""
-        return 2 + len(self.outputs)
+        """Those of the state, one for each output, one for the memory."""
+        return self.state_groups + len(self.outputs) + 1
 
     @property
     def state_shape(self) -> tuple[int, int]:
@@ -78,12 +87,25 @@ class Plan:
         return self.widths[self.state[0]], self.widths[self.state[1]]
 
     @property
+    def run_views(self) -> tuple[str, ...]:
+        """Copies of the run ids: a buffer has one layout in registers, so each reader its own."""
+        if not self.packed:
+            return ()
+        states = [f"runs_state{i}" for i in range(self.state_groups)]
+        outputs = [
+            f"runs_{side}{i}" for i in range(len(self.outputs)) for side in ("row", "column")
+        ]
+        return (*states, *outputs)
+
+    @property
     def stages(self) -> int:
         """Depth of the ring of input buffers: what fits, at most 4 and the number of chunks."""
         rows, columns = self.state_shape
         fixed = CHUNK * (columns + sum(self.widths[out.value] for out in self.outputs))
         fixed += rows * columns * bool(self.outputs)
-        fits = (SHARED_BYTES - 2 * fixed) // (2 * CHUNK * (sum(self.widths) + 2))
+        fits = (SHARED_BYTES - 2 * fixed) // (
+            2 * CHUNK * (sum(self.widths) + 2 * len(self.run_views))
+        )
         return max(1, min(4, self.num_chunks, fits))
 
 
@@ -104,13 +126,15 @@ def scratch(plan: Plan) -> dict[str, Any]:
         for i, width in enumerate(plan.widths)
     }
     found |= {
-        "leaving": tile((CHUNK, plan.state_shape[1]), plan.dtype),
-        "full": ring(num_arrivals=len(plan.widths) + plan.packed),
-        "free": ring(num_arrivals=1 + readers),
+        "full": ring(num_arrivals=len(plan.widths) + len(plan.run_views)),
+        "free": ring(num_arrivals=plan.state_groups + readers),
         "done": plgpu.Barrier(num_arrivals=plan.num_warpgroups),
     }
-    if plan.packed:
-        found["runs"] = plgpu.SMEM((plan.stages, CHUNK), "int32")
+    for i in range(plan.state_groups):
+        shape = (CHUNK, plan.state_shape[1] // plan.state_groups)
+        found[f"leaving{i}"] = tile(shape, plan.dtype)
+    for name in plan.run_views:
+        found[name] = plgpu.SMEM((plan.stages, CHUNK), jnp.int32)
     if readers:
         found |= {
             "published": tile(plan.state_shape, plan.dtype),

@@ -1,6 +1,7 @@
 """One custom gradient for every implementation: a (forward, backward) pair in, an op out.
 
-Saved for the backward pass: q, k, v, the decay and the initial state; states are recomputed.
+Saved for the backward pass: q, k, v, the decay, the initial state, and what `forward` gives as its
+third result (states at a few places at most); other states are recomputed.
 """
 
 import functools
@@ -22,16 +23,18 @@ def differentiable(forward: Callable[..., Any], backward: Callable[..., Any]) ->
 
     @functools.partial(jax.custom_vjp, nondiff_argnums=(6,))
     def op(q, k, v, log_decay, initial_state, run_ids, want_final=True):
-        return forward(q, k, v, log_decay, initial_state, run_ids, want_final=want_final)
+        return forward(q, k, v, log_decay, initial_state, run_ids, want_final=want_final)[:2]
 
     def save(q, k, v, log_decay, initial_state, run_ids, want_final):
-        o, final = forward(q, k, v, log_decay, initial_state, run_ids, want_final=want_final)
-        return (o, final), (q, k, v, log_decay, initial_state, run_ids, final)
+        arguments = (q, k, v, log_decay, initial_state, run_ids)
+        o, final, *states = forward(*arguments, want_final=want_final)
+        return (o, final), (*arguments, final, tuple(states))
 
     def pull(want_final, saved, cotangents):
-        q, k, v, log_decay, initial_state, run_ids, final = saved
+        *arguments, final, states = saved
+        q, k, _, log_decay, _, _ = arguments
         do, d_final = cotangents
-        dq, dk, dv, d_initial = backward(q, k, v, log_decay, initial_state, run_ids, do, d_final)
+        dq, dk, dv, d_initial = backward(*arguments, do, d_final, *states)
         d_decay = _decay_gradient(q, k, dq, dk)
         if want_final:
             acc = d_decay.dtype
