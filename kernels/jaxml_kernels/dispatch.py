@@ -23,11 +23,13 @@ class Implementation:
       name: what `implementation=` calls it.
       supports: problem to None, or to the reason why it cannot run.
       run: the function; its signature is the op's own.
+      recorded: runs on the device are on record; without, it runs only when asked for by name.
     """
 
     name: str
     supports: Callable[[Any], str | None]
     run: Any
+    recorded: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,10 @@ def device_kind() -> str:
 
 def explain(candidates: Sequence[Implementation], problem: Any) -> list[Verdict]:
     """Every candidate in order of preference with the reason that rules it out, if any."""
-    return [Verdict(c.name, c.supports(problem)) for c in candidates]
+    unseen = "runs by name only: no run on this device is on record yet"
+    return [
+        Verdict(c.name, c.supports(problem) or (None if c.recorded else unseen)) for c in candidates
+    ]
 
 
 def choose(
@@ -64,7 +69,7 @@ def choose(
     """
     if name == "auto":
         for candidate in candidates:
-            if candidate.supports(problem) is None:
+            if candidate.recorded and candidate.supports(problem) is None:
                 return candidate
         raise UnsupportedError(f"no implementation can run {problem}.")
     for candidate in candidates:

@@ -17,6 +17,7 @@ from jaxml_kernels.lightning_attention import (
     xla,
 )
 from jaxml_kernels.lightning_attention.cases import SMALL, Case
+from jaxml_kernels.lightning_attention.problem import Problem
 from jaxml_kernels.lightning_attention.vjp import differentiable
 from tests.kernels.oracle import distance, quadratic
 
@@ -95,7 +96,7 @@ def test_segments_equal_separate_rows(name):
         assert distance(g, want[n]) <= 1e-5, n
 
 
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(
     seq_len=st.integers(1, 200),
     chunk=st.integers(1, 70),
@@ -286,8 +287,14 @@ def test_a_named_implementation_that_cannot_run_raises():
     never = dispatch.Implementation("never", lambda _: "it never runs", None)
     with pytest.raises(dispatch.UnsupportedError, match="'never' cannot run this: it never runs"):
         dispatch.choose([never, *api.IMPLEMENTATIONS], None, "never")
-    assert dispatch.choose([never, *api.IMPLEMENTATIONS], None).name != "never"
+    spec = Problem(1, 8, 1, 4, 4, "float32", False, "cpu", "cpu")
+    assert dispatch.choose([never, *api.IMPLEMENTATIONS], spec).name == "xla"
     assert dispatch.explain([never], None) == [dispatch.Verdict("never", "it never runs")]
+    untried = dispatch.Implementation("untried", lambda _: None, None, recorded=False)
+    assert dispatch.choose([untried, *api.IMPLEMENTATIONS], None, "untried") is untried
+    with pytest.raises(dispatch.UnsupportedError, match="no implementation can run"):
+        dispatch.choose([untried], None)
+    assert "by name only" in str(dispatch.explain([untried], None)[0].reason)
 
 
 def test_float64_is_exact(key):

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxml_kernels import dispatch
-from jaxml_kernels.lightning_attention import decay, mosaic_gpu, packing, problem, xla
+from jaxml_kernels.lightning_attention import decay, mosaic_gpu, packing, pallas_tpu, problem, xla
 from jaxml_kernels.lightning_attention.reference import accumulator, lightning_attention_reference
 from jaxml_kernels.lightning_attention.vjp import differentiable
 
@@ -30,6 +30,12 @@ IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
         "mosaic_gpu",
         mosaic_gpu.supports,
         differentiable(mosaic_gpu.forward, mosaic_gpu.backward),
+    ),
+    dispatch.Implementation(
+        "pallas_tpu",
+        pallas_tpu.supports,
+        differentiable(pallas_tpu.forward, pallas_tpu.backward),
+        recorded=False,
     ),
     dispatch.Implementation("xla", _anywhere, differentiable(xla.forward, xla.backward)),
     dispatch.Implementation("reference", _anywhere, _reference),
