@@ -93,6 +93,7 @@ class Rule:
     Attributes:
       theirs: foreign name; `{i}` stands for the layer where ours is stacked over layers.
       ours: path of the leaf in our tree.
+      first: the foreign layer that our stack begins with.
       load: foreign array to ours (one layer at a time).
       dump: ours to foreign, the inverse of `load`.
     """
@@ -101,6 +102,7 @@ class Rule:
     ours: str
     load: Callable[[np.ndarray], np.ndarray] = same
     dump: Callable[[np.ndarray], np.ndarray] = same
+    first: int = 0
 
 
 def linear(theirs: str, ours: str) -> Rule:
@@ -129,7 +131,7 @@ def import_tree(
     problems: list[str] = []
     for rule in rules:
         num_layers = want[rule.ours].shape[0] if "{i}" in rule.theirs else None
-        names = _names(rule.theirs, num_layers)
+        names = _names(rule, num_layers)
         absent = [name for name in names if name not in tensors]
         problems += [f"missing {name}" for name in absent]
         used |= set(names)
@@ -162,13 +164,13 @@ def export_tree(params: PyTree, rules: Iterable[Rule]) -> Tensors:
     for rule in rules:
         array = np.asarray(jax.device_get(leaves[rule.ours]))
         num_layers = array.shape[0] if "{i}" in rule.theirs else None
-        for index, name in enumerate(_names(rule.theirs, num_layers)):
+        for index, name in enumerate(_names(rule, num_layers)):
             part = array if num_layers is None else array[index]
             tensors[name] = np.ascontiguousarray(rule.dump(part))
     return tensors
 
 
-def _names(pattern: str, num_layers: int | None) -> list[str]:
+def _names(rule: Rule, num_layers: int | None) -> list[str]:
     if num_layers is None:
-        return [pattern]
-    return [pattern.replace("{i}", str(i)) for i in range(num_layers)]
+        return [rule.theirs]
+    return [rule.theirs.replace("{i}", str(rule.first + i)) for i in range(num_layers)]

@@ -17,6 +17,8 @@ from jaxml.tnl.generate import generate
 from jaxml.tnl.language_model import LanguageModel
 from jaxml.tnl.model import language_model
 from jaxml.tnl.objective import loss_fn, next_token
+from jaxml.tnl.weights import load as load_checkpoint
+from jaxml.tnl.weights import save as save_checkpoint
 from jaxml_kernels.lightning_attention import (
     lightning_attention,
     lightning_attention_sharded,
@@ -34,8 +36,10 @@ __all__ = [
     "lightning_attention",
     "lightning_attention_sharded",
     "lightning_attention_step",
+    "load_checkpoint",
     "log_decay",
     "loss_fn",
     "next_token",
     "same_size",
+    "save_checkpoint",
 ]

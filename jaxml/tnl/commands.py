@@ -35,7 +35,8 @@ def of_preset(preset: str | None) -> Callable[..., None]:
 
         Args:
           folder: of the run: configuration, tokenizer, checkpoints, metrics.jsonl.
-          preset: sizes of the model (tiny, laptop, 40m, 385m, 1b); other flags change single ones.
+          preset: sizes of the model (tiny, laptop, 40m, 385m, 1b, 3b, 7b, 15b); other flags change
+            single ones.
           cfg: the run.
         """
         _, params, corpus = training.train(cfg, folder)

@@ -127,5 +127,9 @@ PRESETS: dict[str, TNLConfig] = {
     "40m": TNLConfig(16_384, dtype="bfloat16"),
     "385m": TNLConfig(50_272, 1024, 24, 8, 2816, dtype="bfloat16"),
     "1b": TNLConfig(64_000, 2048, 16, 16, 5632, dtype="bfloat16"),
+    "3b": TNLConfig(64_000, 2560, 32, 20, 6912, dtype="bfloat16", remat="full"),
+    "7b": TNLConfig(64_000, 4096, 30, 32, 11_008, dtype="bfloat16", remat="full"),
+    "15b": TNLConfig(100_280, 5120, 42, 40, 13_824, dtype="bfloat16", remat="full"),
 }
-"""Sizes by name. 385m and 1b are the released shapes; the others are ours."""
+"""Sizes by name. 385m, 1b and 3b are released shapes, 7b is one as recalled; of 15b width, layers
+and heads are the paper's, its GLU width and vocabulary are ours, and so are the small ones."""

@@ -1,0 +1,152 @@
+"""The released checkpoints: safetensors under the names of the authors' Hugging Face code.
+
+One table of rules reads and writes them. Sizes follow from the tensors themselves; what no tensor
+shows (the embedding's scale, the rule of the decay) is said by the caller.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxml.core import param, weights
+from jaxml.core.types import PyTree
+from jaxml.core.weights import Rule, WeightsError
+from jaxml.tnl import model
+from jaxml.tnl.config import DecayRule, TNLConfig
+
+EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
+LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
+THETA = "token_mixer.lrpe.theta"
+
+
+def rules(cfg: TNLConfig) -> list[Rule]:
+    """One rule per leaf of `model.params(cfg)`."""
+    heads, width, dim = cfg.num_heads, cfg.head_dim, cfg.width
+    parts = 4 if cfg.gate else 3
+    fused = "qkvu_proj" if cfg.gate else "qkv_proj"
+
+    def load_fused(x: np.ndarray) -> np.ndarray:  # rows q | k | v | u, in each the heads
+        return np.moveaxis(x.reshape(parts, heads, width, -1), -1, 0)
+
+    def dump_fused(x: np.ndarray) -> np.ndarray:
+        return np.moveaxis(x, 0, -1).reshape(parts * dim, dim)
+
+    def load_out(x: np.ndarray) -> np.ndarray:
+        return np.swapaxes(x, 0, 1).reshape(heads, width, dim)
+
+    def dump_out(x: np.ndarray) -> np.ndarray:
+        return np.swapaxes(x.reshape(dim, dim), 0, 1)
+
+    table = [Rule(EMBEDDING, "embed/embedding")]
+    for index, (first, _, coded) in enumerate(cfg.stretches):
+        theirs, ours = "model.layers.{i}", f"stretch_{index}"
+        table += [
+            Rule(
+                f"{theirs}.token_mixer.{fused}.weight",
+                f"{ours}/qkvu",
+                load_fused,
+                dump_fused,
+                first,
+            ),
+            Rule(f"{theirs}.token_mixer.out_proj.weight", f"{ours}/out", load_out, dump_out, first),
+        ]
+        for name, part in (("l1", "gate"), ("l2", "up"), ("l3", "down")):
+            table.append(
+                Rule(
+                    f"{theirs}.channel_mixer.{name}.weight",
+                    f"{ours}/glu/{part}/kernel",
+                    weights.transpose,
+                    weights.transpose,
+                    first,
+                )
+            )
+        if coded:
+            table.append(Rule(f"{theirs}.{THETA}", f"{ours}/lrpe/theta", first=first))
+    return table
+
+
+def sizes(
+    tensors: Mapping[str, np.ndarray],
+    *,
+    num_heads: int | None = None,
+    scale_embedding: bool = True,
+    decay_rule: DecayRule = "tnl",
+    **more: Any,
+) -> TNLConfig:
+    """The configuration that fits a checkpoint's tensors.
+
+    Args:
+      tensors: by their names.
+      num_heads: needed only where no layer has LRPE, whose tensor tells it.
+      scale_embedding: False for the later releases (TNL2 on).
+      decay_rule: of the slopes.
+      **more: further fields of `TNLConfig`, e.g. `dtype`.
+
+    Raises:
+      WeightsError: no embedding, no layers, or heads that nothing tells.
+    """
+    if EMBEDDING not in tensors:
+        raise WeightsError(
+            f"a TNL checkpoint holds {EMBEDDING}; got {', '.join(sorted(tensors)[:5])}."
+        )
+    found = [(int(m[1]), m[2]) for m in map(LAYER.fullmatch, tensors) if m]
+    if not found:
+        raise WeightsError("a TNL checkpoint holds model.layers.0 and so on; got none.")
+    coded = sorted(layer for layer, name in found if name == THETA)
+    if coded:
+        num_heads = tensors[f"model.layers.{coded[0]}.{THETA}"].shape[0]
+    if num_heads is None:
+        raise WeightsError("num_heads must be given where no layer has LRPE; got None.")
+    glu = tensors.get("model.layers.0.channel_mixer.l1.weight")
+    if glu is None:
+        raise WeightsError("missing model.layers.0.channel_mixer.l1.weight.")
+    vocab_size, width = tensors[EMBEDDING].shape
+    return TNLConfig(
+        vocab_size=vocab_size,
+        width=width,
+        num_layers=1 + max(layer for layer, _ in found),
+        num_heads=num_heads,
+        glu_width=glu.shape[0],
+        lrpe_layers=tuple(coded),
+        scale_embedding=scale_embedding,
+        decay_rule=decay_rule,
+        gate="model.layers.0.token_mixer.qkvu_proj.weight" in tensors,
+        **more,
+    )
+
+
+def load(path: Path | str, cfg: TNLConfig | None = None, **how: Any) -> tuple[TNLConfig, PyTree]:
+    """A released checkpoint: a file, an index of shards, or the folder that holds them.
+
+    Args:
+      path: where it lies.
+      cfg: its sizes; by default they are read off the tensors by `sizes(tensors, **how)`.
+      **how: see `sizes`.
+
+    Returns:
+      The configuration and float32 parameters.
+
+    Raises:
+      FileNotFoundError: nothing there, or a shard missing.
+      WeightsError: damaged; or tensors missing, unexpected or of a wrong shape, each named; or an
+        output matrix that is not the embedding.
+    """
+    tensors = {name: _float(x) for name, x in weights.read(path).items()}
+    cfg = cfg or sizes(tensors, **how)
+    tied = tensors.get(EMBEDDING, np.zeros(0))
+    if HEAD in tensors and not np.array_equal(tensors[HEAD], tied):
+        raise WeightsError(f"{HEAD} differs from {EMBEDDING}; TNL ties the two.")
+    target = param.abstract(model.params(cfg))
+    return cfg, weights.import_tree(tensors, rules(cfg), target, ignore=lambda name: name == HEAD)
+
+
+def _float(x: np.ndarray) -> np.ndarray:
+    return np.asarray(x, np.float32)
+
+
+def save(path: Path | str, cfg: TNLConfig, params: PyTree) -> None:
+    """Writes parameters as one safetensors file that `load`, and the authors' code, reads."""
+    weights.write(path, weights.export_tree(params, rules(cfg)), metadata={"format": "pt"})
