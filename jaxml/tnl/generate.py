@@ -1,7 +1,7 @@
 """Text from a language model: read the prompt at once, then one token at a time."""
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,33 +12,50 @@ from jaxml.nn import sampling
 from jaxml.tnl.language_model import LanguageModel, check_ids
 
 
+class Context(NamedTuple):
+    """What has been read so far, ready to be continued: constant in size for TNL.
+
+    Attributes:
+      hidden: the last token's hidden state [b, d].
+      state: the model's.
+    """
+
+    hidden: Array
+    state: Any
+
+
 @functools.partial(jax.jit, static_argnames=("model", "num_tokens", "top_k"))
-def _continue(
+def extend(
     params: PyTree,
-    state: Any,
-    hidden: Array,
+    context: Context,
     key: Key,
+    first: Array,
     temperature: Array,
     top_p: Array | None,
     *,
     model: LanguageModel,
     num_tokens: int,
     top_k: int | None,
-) -> tuple[Array, Any]:
+) -> tuple[Array, Context]:
+    """Draws tokens number `first` and on after a context: int32 [b, n], and the context then."""
+
     def draw(carry: tuple[Array, Any], index: Array) -> tuple[tuple[Array, Any], Array]:
         hidden, state = carry
         logits = model.logits(params, hidden)
         ids = sampling.sample(rng.fold(key, index), logits, temperature, top_k, top_p)
         return model.step(params, state, ids), ids
 
-    (_, state), ids = jax.lax.scan(draw, (hidden, state), jnp.arange(num_tokens))
-    return ids.T, state
+    carry, ids = jax.lax.scan(draw, (context.hidden, context.state), first + jnp.arange(num_tokens))
+    return ids.T, Context(*carry)
 
 
 @functools.partial(jax.jit, static_argnames="model")
-def _read(params: PyTree, state: Any, ids: Array, mask: Array | None, *, model: LanguageModel):
+def read(
+    params: PyTree, state: Any, ids: Array, mask: Array | None, *, model: LanguageModel
+) -> Context:
+    """The context after more tokens [b, t]."""
     hidden, state = model.prefill(params, state, ids, mask)
-    return hidden[:, -1], state
+    return Context(hidden[:, -1], state)
 
 
 def generate(
@@ -81,13 +98,13 @@ def generate(
         check.shape("mask", mask, prompt_bt.shape)
     batch, length = prompt_bt.shape
     state = model.start(batch, length + num_tokens)
-    hidden, state = _read(params, state, prompt_bt, mask, model=model)
+    context = read(params, state, prompt_bt, mask, model=model)
     nucleus = None if top_p is None else jnp.float32(top_p)
-    return _continue(
+    return extend(
         params,
-        state,
-        hidden,
+        context,
         key,
+        jnp.int32(0),
         jnp.float32(temperature),
         nucleus,
         model=model,

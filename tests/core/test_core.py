@@ -244,6 +244,10 @@ class TestWeights:
         assert set(back) == set(theirs)
         assert all(np.array_equal(back[n], theirs[n]) for n in theirs)
 
+    def test_scalars_keep_their_shape(self, tmp_path):
+        weights.write(tmp_path / "w.safetensors", {"step": jnp.int32(7)})
+        assert weights.read(tmp_path)["step"].shape == ()
+
     def test_every_problem_is_named(self):
         bad = self.foreign()
         del bad["emb.weight"]
