@@ -158,9 +158,9 @@ def chain_broadcasts(
     """SUMMA with ideally pipelined chains, X along rows while W goes along columns."""
     q = _side(mesh)
     busy_s = jnp.maximum(x_bytes, y_bytes) / link.bandwidth_bytes_s
-    latency_s = q * (q - 1) * link.latency_s
+    time_s = jnp.where(q > 1, busy_s + q * (q - 1) * link.latency_s, 0.0)
     sent = _sent(q, x_bytes + y_bytes)
-    return Traffic(busy_s + latency_s, 0.0, sent, mesh.num_dies * sent)
+    return Traffic(time_s, 0.0, sent, mesh.num_dies * sent)
 
 
 def _side(mesh: Mesh2D) -> Number:

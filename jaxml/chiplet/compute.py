@@ -91,7 +91,7 @@ def linear_work(
     base = gemm_cycles((whole, n), inputs, outputs, die, rounding, max_arrays)
     if not rank:
         return Work(base / die.clock_hz, 2 * base / die.clock_hz)
-    thin = gemm_cycles((whole, n), inputs, (rank, 1), die, rounding, max_arrays)
+    thin = gemm_cycles((whole, n * m_parts), inputs, (rank, 1), die, rounding, max_arrays)
     thin += gemm_cycles((whole, n * k_parts), (rank, 1), outputs, die, rounding, max_arrays)
     return Work((base + thin) / die.clock_hz, (base + 2 * thin) / die.clock_hz)
 

@@ -78,7 +78,9 @@ def dram_bytes(
         weights = params * formats.weight_bytes
         tokens_bytes = batch_tokens * formats.activation_bytes
         update = trained[i] * formats.optimizer_bytes
-        found.append(BlockBytes(tokens_bytes * ahead[i] + weights, tokens_bytes * back[i] + weights + update))
+        found.append(
+            BlockBytes(tokens_bytes * ahead[i] + weights, tokens_bytes * back[i] + weights + update)
+        )
     return found[0], found[1]
 
 

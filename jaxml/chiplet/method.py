@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from jaxml.chiplet import collective
-from jaxml.chiplet.collective import NOTHING, Traffic, times, total
+from jaxml.chiplet.collective import NOTHING, Traffic, total
 from jaxml.chiplet.config import Mesh2D, Number, System
 from jaxml.chiplet.rounding import Rounding
 from jaxml.chiplet.workload import Layer, Linear
@@ -149,22 +149,13 @@ def key_value_stream(layer: Layer, job: Job) -> Traffic:
 def _tiled_adapters(linear: Linear, job: Job, rank: int) -> tuple[Traffic, Traffic]:
     """What adapters of rank r add, forward and backward, where K and M are both cut.
 
-    Forward: partial sums of X A (all columns of the rank) are reduce-scattered along the row, so
-    that each die adds its own tokens' part after the scatter of Y. Backward: dZ is all-reduced
-    along the column and gathered along the row; dA and dB are summed once per batch, neglected.
+    Die (r, c) multiplies its own tokens and features with A, before they are gathered; the sums Z
+    are reduce-scattered along one axis and gathered along the other, which brings each die the
+    tokens whose Y it will hold, so that Z B is added there. Backward goes the other way. The
+    gradients of A and B are summed once per batch, which is neglected.
     """
-    mesh, link = job.system.mesh, job.system.link
-    thin = job.tokens * rank * job.system.formats.activation_bytes
-    if linear.orientation == "row":
-        mesh = Mesh2D(mesh.cols, mesh.rows)
-    row = collective.along_rows(mesh, thin, link)
-    col = collective.along_cols(mesh, thin / mesh.cols, link)
-    forward, backward = row, total(times(col, 2), row)
-    if linear.orientation == "row":
-        forward, backward = (
-            t._replace(cols_s=t.rows_s, rows_s=t.cols_s) for t in (forward, backward)
-        )
-    return forward, backward
+    both = total(job.col(rank), job.row(rank))
+    return both, both
 
 
 def _tiled(busy: Callable[[Traffic], Number]) -> Method:

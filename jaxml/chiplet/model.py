@@ -115,9 +115,7 @@ def _block(
 ) -> _Block:
     system, rank = job.system, job.system.training.lora_rank
     pairs = list(zip(shape.linears[index], methods[2 * index : 2 * index + 2], strict=True))
-    work = [
-        linear_work(m, method, system, chunks, job.rounding, max_arrays) for m, method in pairs
-    ]
+    work = [linear_work(m, method, system, chunks, job.rounding, max_arrays) for m, method in pairs]
     ahead = [method.forward(m, job) for m, method in pairs]
     back = [method.backward(m, job) for m, method in pairs]
     if rank:

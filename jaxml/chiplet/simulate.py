@@ -15,7 +15,7 @@ from jaxml.chiplet.presets import SEQUENCES_PER_BATCH
 from jaxml.chiplet.rounding import EXACT, SMOOTH
 from jaxml.core import check
 
-DEFAULT_ARRAYS = 256
+MANY_ARRAYS = 256
 MATRICES = ("qkv", "out", "up", "down")
 
 
@@ -26,7 +26,7 @@ def _concrete(*values: Number) -> bool:
 def check_inputs(
     model: ModelShape, system: System, method: str, batch_tokens: Number, smooth: bool
 ) -> int:
-    """Checks what `simulate` is given; returns the largest number of arrays that can be met.
+    """Checks what `simulate` is given; returns a bound of the arrays of a die, at least 16.
 
     Raises:
       ValueError: a number breaks its rule, an unknown method, SUMMA on a mesh that is not square,
@@ -50,7 +50,8 @@ def check_inputs(
     if _concrete(heads, kv_heads, width):
         _divides("num_heads", heads, "width", width)
         _divides("num_kv_heads", kv_heads, "num_heads", heads)
-    return int(np.max(np.asarray(arrays))) if _concrete(arrays) else DEFAULT_ARRAYS
+    most = int(np.max(np.asarray(arrays))) if _concrete(arrays) else MANY_ARRAYS
+    return max(16, 1 << (most - 1).bit_length())  # few programs for many numbers
 
 
 def _whole(name: str, value: Number, unit: str) -> None:
@@ -101,9 +102,7 @@ def simulate(
     batch = SEQUENCES_PER_BATCH * model.seq_len if batch_tokens is None else batch_tokens
     max_arrays = check_inputs(model, system, method, batch, smooth)
     rounding = SMOOTH if smooth else EXACT
-    return evaluate_jit(
-        *as_arrays(model, system, batch), assignment(method), rounding, max_arrays
-    )
+    return evaluate_jit(*as_arrays(model, system, batch), assignment(method), rounding, max_arrays)
 
 
 def as_arrays(model: ModelShape, system: System, batch: Number) -> tuple:
