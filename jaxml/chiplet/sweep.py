@@ -81,14 +81,111 @@ def _run(
         )
         return jax.tree.map(lambda x: x.reshape(n), found)
 
+    return _spread(local, mesh)(values, base)
+
+
+def _prepare(
+    model: ModelShape,
+    system: System,
+    values: Mapping[str, Any],
+    method: str,
+    batch_tokens: Number | None,
+    smooth: bool,
+    chunk: int,
+    mesh: Mesh | None,
+) -> tuple[dict[str, np.ndarray], tuple[ModelShape, System, Number], int, int]:
+    """Checked and padded arrays, the base, the number of designs, the bound of the arrays."""
+    if not values:
+        raise ValueError("values must name at least one number to sweep; got none.")
+    check.positive(chunk=chunk)
+    arrays = {path: np.asarray(v) for path, v in values.items()}
+    lengths = {path: v.shape for path, v in arrays.items()}
+    if len(set(lengths.values())) > 1 or any(len(s) != 1 or s[0] < 1 for s in lengths.values()):
+        raise ValueError(f"values must be arrays [n] of one length >= 1; got shapes {lengths}.")
+    batch = SEQUENCES_PER_BATCH * model.seq_len if batch_tokens is None else batch_tokens
+    max_arrays = check_inputs(*place(model, system, arrays), method, batch, smooth)
+    n = next(iter(arrays.values())).shape[0]
+    devices = 1 if mesh is None else mesh.size
+    size = min(chunk, -(-n // devices))
+    padded = -(-n // (size * devices)) * size * devices
+    dtype = np.dtype(jnp.result_type(float))
+    filled = {p: np.pad(v.astype(dtype), (0, padded - n), "edge") for p, v in arrays.items()}
+    return filled, _scalars((model, system, batch)), n, max_arrays
+
+
+@functools.partial(jax.jit, static_argnames=("methods", "objective", "rounding", "chunk", "mesh"))
+def _run_slopes(
+    values: dict[str, Number],
+    base: tuple[ModelShape, System, Number],
+    methods: Assignment,
+    objective: str,
+    rounding: Rounding,
+    chunk: int,
+    mesh: Mesh | None,
+) -> tuple[Number, dict[str, Number]]:
+    def piece(values: dict[str, Number], base: Any) -> tuple[Number, dict[str, Number]]:
+        """Points do not meet, so the gradient of the sum holds every point's own gradient."""
+
+        def summed(logs: dict[str, Number]) -> tuple[Number, Number]:
+            points = jax.tree.map(jnp.exp, logs)
+            value = getattr(reports(points, base, methods, rounding, 1), objective)
+            return jnp.sum(jnp.log(value)), value
+
+        grads, value = jax.grad(summed, has_aux=True)(jax.tree.map(jnp.log, values))
+        return value, grads
+
+    def local(values: dict[str, Number], base: Any) -> tuple[Number, dict[str, Number]]:
+        n = jnp.shape(next(iter(values.values())))[0]
+        pieces = {path: v.reshape(n // chunk, chunk) for path, v in values.items()}
+        found = jax.lax.map(lambda part: piece(part, base), pieces)
+        return jax.tree.map(lambda x: x.reshape(n), found)
+
+    return _spread(local, mesh)(values, base)
+
+
+def _spread(local: Any, mesh: Mesh | None) -> Any:
+    """Over the devices of a mesh; nothing is exchanged, so nothing is checked for replication."""
     if mesh is None:
-        return local(values, base)
+        return local
     axes = PartitionSpec(mesh.axis_names)
     specs = (axes, PartitionSpec())
-    # Nothing is exchanged, so there is nothing for the replication check to see.
-    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=axes, check_vma=False)(
-        values, base
-    )
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=axes, check_vma=False)
+
+
+def sweep_slopes(
+    model: ModelShape,
+    system: System,
+    values: Mapping[str, Any],
+    *,
+    objective: str = "time_s",
+    method: str = "hecaton",
+    batch_tokens: Number | None = None,
+    chunk: int = 4096,
+    mesh: Mesh | None = None,
+) -> tuple[Number, dict[str, Number]]:
+    """Objective and its elasticities at n designs, in the smooth model.
+
+    Args:
+      model: see `sweep`.
+      system: see `sweep`.
+      values: see `sweep`; all positive.
+      objective: a number of `Report`.
+      method: see `sweep`.
+      batch_tokens: see `sweep`.
+      chunk: see `sweep`.
+      mesh: see `sweep`.
+
+    Returns:
+      The objective [n], and `d log objective / d log value` [n] by name.
+
+    Raises:
+      ValueError: see `sweep`.
+    """
+    check.one_of(("time_s", "energy_j", "edp_js"), objective=objective)
+    filled, base, n, _ = _prepare(model, system, values, method, batch_tokens, True, chunk, mesh)
+    size = min(chunk, next(iter(filled.values())).shape[0] // (1 if mesh is None else mesh.size))
+    found = _run_slopes(filled, base, assignment(method), objective, SMOOTH, size, mesh)
+    return jax.tree.map(lambda x: x[:n], found)
 
 
 def sweep(
@@ -127,22 +224,11 @@ def sweep(
     >>> found.time_s.shape
     (3,)
     """
-    if not values:
-        raise ValueError("values must name at least one number to sweep; got none.")
-    check.positive(chunk=chunk)
-    arrays = {path: np.asarray(v) for path, v in values.items()}
-    lengths = {path: v.shape for path, v in arrays.items()}
-    if len(set(lengths.values())) > 1 or any(len(s) != 1 or s[0] < 1 for s in lengths.values()):
-        raise ValueError(f"values must be arrays [n] of one length >= 1; got shapes {lengths}.")
-    batch = SEQUENCES_PER_BATCH * model.seq_len if batch_tokens is None else batch_tokens
-    max_arrays = check_inputs(*place(model, system, arrays), method, batch, smooth)
-    n = next(iter(arrays.values())).shape[0]
-    devices = 1 if mesh is None else mesh.size
-    chunk = min(chunk, -(-n // devices))
-    padded = -(-n // (chunk * devices)) * chunk * devices
-    dtype = np.dtype(jnp.result_type(float))
-    filled = {p: np.pad(v.astype(dtype), (0, padded - n), "edge") for p, v in arrays.items()}
-    base = _scalars((model, system, batch))
+    filled, base, n, max_arrays = _prepare(
+        model, system, values, method, batch_tokens, smooth, chunk, mesh
+    )
+    padded = next(iter(filled.values())).shape[0]
+    size = min(chunk, padded // (1 if mesh is None else mesh.size))
     rounding = SMOOTH if smooth else EXACT
-    found = _run(filled, base, assignment(method), rounding, max_arrays, chunk, mesh)
+    found = _run(filled, base, assignment(method), rounding, max_arrays, size, mesh)
     return found if padded == n else jax.tree.map(lambda x: x[:n], found)
