@@ -7,6 +7,7 @@ program moves can be counted (`count_collectives`) and is what the model charges
 
 import dataclasses
 import functools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -266,7 +267,7 @@ def mesh_transformer_block(
 _WIDTHS = {"f64": 8, "f32": 4, "bf16": 2, "f16": 2, "s32": 4}
 _COLLECTIVE = re.compile(
     r"= \(?(\w+)\[([\d,]*)\].*? (all-gather|reduce-scatter|all-reduce|all-to-all|"
-    r"collective-permute)(?:-start)?\((\w+\[[\d,]*\])?.*?replica_groups=(\S+)"
+    r"collective-permute)(?:-start)?\(.*?replica_groups=(\S+(?: \{[^}]*\})?)"
 )
 
 
@@ -283,19 +284,14 @@ class Moved:
     gathered_bytes: dict[str, int]
 
 
-def count_collectives(function: Callable[..., Any], *args: Any) -> Moved:
-    """Compiles a function and reads its collectives off the compiled text.
+def count_collectives(text: str) -> Moved:
+    """Reads the collectives off the text of a compiled program.
 
     Args:
-      function: of arrays.
-      args: arrays or shapes to compile it for.
+      text: of `jax.jit(f).lower(...).compile().as_text()`.
     """
-    text = jax.jit(function).lower(*args).compile().as_text()
     counts, sizes = Counter[str](), Counter[str]()
-    for line in text.splitlines():
-        if (found := _COLLECTIVE.search(line)) is None:
-            continue
-        dtype, dims, kind, _, groups = found.groups()
+    for dtype, dims, kind, groups in _COLLECTIVE.findall(text):
         size = _WIDTHS[dtype]
         for dim in dims.split(","):
             size *= int(dim or 1)
@@ -305,7 +301,11 @@ def count_collectives(function: Callable[..., Any], *args: Any) -> Moved:
 
 
 def _group_size(groups: str) -> int:
-    """Devices of a group, from `{{0,1},{2,3}}` or `[2,2]<=[4]`."""
+    """Devices of a group: `{{0,1},{2,3}}`, `[2,2]<=[4]` or `mesh['a'=2,'b'=4] {'b'}`."""
+    if groups.startswith("mesh["):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", groups))
+        names = re.findall(r"'(\w+)'", groups[groups.index("]") :])
+        return math.prod(int(sizes[name]) for name in names)
     if groups.startswith("["):
         return int(groups[1 : groups.index("]")].split(",")[1])
     return len(groups[2 : groups.index("}")].split(","))
