@@ -62,9 +62,9 @@ class DieConfig:
       attention_efficiency: share of the peak that attention reaches.
     """
 
-    num_arrays: Number = field("arrays", "a whole number >= 1", 16)
-    array_rows: Number = field("rows", "a whole number >= 1", 16)
-    array_cols: Number = field("columns", "a whole number >= 1", 16)
+    num_arrays: Number = field("arrays", ">= 1", 16)
+    array_rows: Number = field("rows", ">= 1", 16)
+    array_cols: Number = field("columns", ">= 1", 16)
     clock_hz: Number = field("Hz", "> 0", 1e9)
     vector_lanes: Number = field("lanes", "> 0", 512.0)
     weight_sram_bytes: Number = field("bytes", "> 0", 20.0 * 2**20)

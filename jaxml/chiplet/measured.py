@@ -68,8 +68,9 @@ def _table(located: source.Located, name: str) -> list[dict[str, str]]:
 
 
 def fit_all_reduce() -> tuple[Fit, Fit]:
-    """Latency and bandwidth of the ring on four A100, fitted to 32 measured sizes; leaving out
-    every fourth size in turn.
+    """Latency and bandwidth of the ring on four A100, fitted to 32 measured sizes.
+
+    Held out is every fourth size in turn.
 
     Raises:
       DataNotFoundError: the data set `chiplet_measured` is not there.
@@ -88,8 +89,9 @@ def fit_all_reduce() -> tuple[Fit, Fit]:
 
 
 def fit_gemm(device: str = "A100") -> tuple[Fit, Fit]:
-    """Peak, bandwidth and start-up of a roofline, fitted to 20 measured products; leaving out
-    every fourth in turn.
+    """Peak, bandwidth and start-up of a roofline, fitted to the measured products of a device.
+
+    Held out is every fourth in turn.
 
     Raises:
       DataNotFoundError: the data set `chiplet_measured` is not there.

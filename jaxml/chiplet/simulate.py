@@ -10,12 +10,15 @@ import numpy as np
 from jaxml.chiplet import field
 from jaxml.chiplet.config import ModelShape, Number, System
 from jaxml.chiplet.method import METHODS
-from jaxml.chiplet.model import Assignment, Report, assignment, evaluate_jit
+from jaxml.chiplet.model import Assignment, Report, assignment, evaluate, evaluate_jit
 from jaxml.chiplet.presets import SEQUENCES_PER_BATCH
 from jaxml.chiplet.rounding import EXACT, SMOOTH
 from jaxml.core import check
 
 MANY_ARRAYS = 256
+WHOLE = ("mesh.rows", "mesh.cols", "die.num_arrays", "die.array_rows", "die.array_cols")
+"""Numbers that may be fractions in the smooth model only."""
+UNITS = {"die.num_arrays": "arrays", "die.array_rows": "rows", "die.array_cols": "columns"}
 MATRICES = ("qkv", "out", "up", "down")
 
 
@@ -39,9 +42,10 @@ def check_inputs(
         _whole("batch_tokens", batch_tokens, "tokens")
     check.at_least(0, lora_rank=system.training.lora_rank)
     rows, cols, arrays = system.mesh.rows, system.mesh.cols, system.die.num_arrays
-    if _concrete(rows, cols) and not smooth:
-        _whole("mesh.rows", rows, "dies")
-        _whole("mesh.cols", cols, "dies")
+    if not smooth:
+        for path in WHOLE:
+            if _concrete(value := field.get(system, path)):
+                _whole(path, value, UNITS.get(path, "dies"))
     if METHODS[method].square and _concrete(rows, cols) and np.any(np.not_equal(rows, cols)):
         raise ValueError(
             f"method {method!r} needs a square mesh; got mesh.rows={rows}, mesh.cols={cols}."
@@ -59,7 +63,8 @@ def _whole(name: str, value: Number, unit: str) -> None:
     broken = ~(np.isfinite(numbers) & (numbers >= 1) & (numbers == np.floor(numbers)))
     if broken.any():
         first = numbers[broken].ravel()[0]
-        raise ValueError(f"{name} must be a whole number >= 1 {unit}; got {name}={first:g}.")
+        wanted = f"a whole number >= 1{unit and ' '}{unit}"
+        raise ValueError(f"{name} must be {wanted}; got {name}={first:g}.")
 
 
 def _divides(part: str, small: Number, whole: str, large: Number) -> None:
@@ -159,7 +164,8 @@ def mixed(
     best: tuple[tuple[bool, float], Report, tuple[str, ...]] | None = None
     for names in itertools.product(("hecaton", other), repeat=4):
         chosen: Assignment = tuple(METHODS[name] for name in names)  # pyright: ignore
-        report = evaluate_jit(*inputs, chosen, EXACT, max_arrays)
+        with jax.disable_jit():  # sixteen programs would take longer to compile than to run
+            report = evaluate(*inputs, chosen, EXACT, max_arrays)
         rank = (not bool(report.feasible), float(report.time_s))
         if best is None or rank < best[0]:
             best = (rank, report, names)

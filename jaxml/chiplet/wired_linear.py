@@ -82,7 +82,7 @@ class WiredLinear:
         return self._scatter({d: whole[d] @ w[d] for d in w}, self.across, 1)
 
     def backward(self, x: Blocks, w: Blocks, dy: Blocks) -> tuple[Blocks, Blocks]:
-        """dX as `split_x` and dW as `split_w` cut them; X is gathered again."""
+        """Gradients dX as `split_x` and dW as `split_w` cut them; X is gathered again."""
         slopes = self._gather(dy, self.across, 1)
         whole = self._gather(x, self.along, 0)
         dx = self._scatter({d: slopes[d] @ w[d].T for d in w}, self.along, 0)

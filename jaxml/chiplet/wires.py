@@ -76,8 +76,9 @@ def bypass(line: Sequence[Die]) -> list[Die]:
 
 
 def closed_walk(rows: int, cols: int) -> list[Die]:
-    """A ring through all dies: neighbours throughout if a side is even, one detour if both are odd,
-    the bypass ring on a line.
+    """A ring through all dies.
+
+    Neighbours throughout if a side is even, one detour if both are odd, the bypass ring on a line.
     """
     if min(rows, cols) == 1:
         return bypass([(r, c) for r in range(rows) for c in range(cols)])
