@@ -16,9 +16,9 @@ from jaxml.chiplet.area import package_mm2
 from jaxml.chiplet.method import TITLES
 from jaxml.chiplet.model import Report
 from jaxml.chiplet.optimize import optimize as descend
+from jaxml.chiplet.pareto import front_of
 from jaxml.chiplet.simulate import compare as by_method
 from jaxml.chiplet.simulate import simulate as run_one
-from jaxml.chiplet.pareto import front_of
 from jaxml.chiplet.sweep import grid
 from jaxml.chiplet.sweep import sweep as run_sweep
 from jaxml.core import check, files

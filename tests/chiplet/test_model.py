@@ -136,7 +136,10 @@ def test_energy_terms_sum_to_the_total(x64, eager):
     assert phases == pytest.approx(float(report.time_s), rel=1e-12)
 
 
-@pytest.mark.parametrize("method", ["hecaton", "flat_ring", "optimus"])
+@pytest.mark.parametrize(
+    "method",
+    ["hecaton", *(pytest.param(m, marks=pytest.mark.slow) for m in ("flat_ring", "optimus"))],
+)
 def test_time_is_homogeneous_in_clock_bandwidths_and_latency(x64, eager, method):
     el = elasticity(M["llama2-70b"], presets.paper_v1(), method=method)
     names = ("die.clock_hz", "link.bandwidth_bytes_s", "dram.channel_bytes_s")
@@ -155,7 +158,7 @@ SMOOTH_FIELDS = (
 )
 
 
-@pytest.mark.parametrize("objective", ["time", "energy"])
+@pytest.mark.parametrize("objective", ["energy", pytest.param("time", marks=pytest.mark.slow)])
 def test_gradients_are_differences_and_not_zero(x64, eager, objective):
     model, system = M["llama2-70b"], presets.paper_v1()
     slopes = elasticity(model, system, objective=objective, method="dual")
@@ -178,18 +181,6 @@ def test_gradients_are_finite_where_the_design_is_infeasible(x64, eager):
     assert all(np.isfinite(x) for x in jax.tree.leaves(report))
     slopes = elasticity(M["llama3.1-405b"], system, method="flat_ring", objective="energy")
     assert all(np.isfinite(list(slopes.values())))
-
-
-def test_sweep_equals_the_loop_bit_by_bit(x64):
-    bandwidths = np.linspace(8e9, 64e9, 7)
-    swept = sweep(
-        M["llama2-7b"], presets.default(), {"link.bandwidth_bytes_s": bandwidths}, chunk=3
-    )
-    for i, bandwidth in enumerate(bandwidths):
-        system = dataclasses.replace(presets.default(), link=LinkConfig(bandwidth))
-        alone = simulate(M["llama2-7b"], system)
-        np.testing.assert_array_equal(swept.time_s[i], alone.time_s)
-        np.testing.assert_array_equal(swept.energy_j[i], alone.energy_j)
 
 
 def _no_latency(system):

@@ -49,9 +49,7 @@ def _dense(params, x):
     return jnp.sum(jnp.sin(twin.dense_block(params, x, SHAPE)))
 
 
-@pytest.mark.parametrize(
-    ("rows", "cols", "regather"), [(2, 4, True), (4, 2, False), (1, 1, False)]
-)
+@pytest.mark.parametrize(("rows", "cols", "regather"), [(2, 4, True), (4, 2, False), (1, 1, False)])
 def test_block_and_gradients_equal_the_dense_block(inputs, rows, cols, regather):
     got = _losses(rows, cols, regather)(*inputs)
     chex.assert_trees_all_close(jax.device_get(got), jax.device_get(_dense_answer()), atol=2e-4)
