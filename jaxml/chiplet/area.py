@@ -17,11 +17,11 @@ class AreaConfig:
       fixed_mm2: of control, router and the rest.
     """
 
-    mac_mm2: Number = field("mm2", ">= 0", 6e-4)
-    lane_mm2: Number = field("mm2", ">= 0", 2e-3)
-    sram_mm2_mib: Number = field("mm2/MiB", ">= 0", 0.45)
-    link_mm2_gb_s: Number = field("mm2/(GB/s)", ">= 0", 5e-3)
-    fixed_mm2: Number = field("mm2", ">= 0", 1.0)
+    mac_mm2: Number = field("mm2", ">= 0", default=6e-4)
+    lane_mm2: Number = field("mm2", ">= 0", default=2e-3)
+    sram_mm2_mib: Number = field("mm2/MiB", ">= 0", default=0.45)
+    link_mm2_gb_s: Number = field("mm2/(GB/s)", ">= 0", default=5e-3)
+    fixed_mm2: Number = field("mm2", ">= 0", default=1.0)
 
 
 def package_mm2(system: System, area: AreaConfig | None = None) -> Number:

@@ -31,14 +31,14 @@ class Cluster:
       gradient_overlap: share of the gradients' all-reduce hidden behind the backward pass.
     """
 
-    pipeline: Number = number("packages", "a whole number >= 1", 1)
-    data: Number = number("copies", "a whole number >= 1", 1)
-    micro_batches: Number = number("parts", "a whole number >= 1", 1)
-    interleave: Number = number("chunks", "a whole number >= 1", 1)
-    bandwidth_bytes_s: Number = number("bytes/s", "> 0", 400e9)
-    latency_s: Number = number("s", ">= 0", 1e-6)
-    network_pj_bit: Number = number("pJ/bit", ">= 0", 5.0)
-    gradient_overlap: Number = number("", "in [0, 1]", 0.0)
+    pipeline: Number = number("packages", "a whole number >= 1", default=1)
+    data: Number = number("copies", "a whole number >= 1", default=1)
+    micro_batches: Number = number("parts", "a whole number >= 1", default=1)
+    interleave: Number = number("chunks", "a whole number >= 1", default=1)
+    bandwidth_bytes_s: Number = number("bytes/s", "> 0", default=400e9)
+    latency_s: Number = number("s", ">= 0", default=1e-6)
+    network_pj_bit: Number = number("pJ/bit", ">= 0", default=5.0)
+    gradient_overlap: Number = number("", "in [0, 1]", default=0.0)
 
 
 class ClusterReport(NamedTuple):

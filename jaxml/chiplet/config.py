@@ -30,16 +30,16 @@ class ModelShape:
     num_heads: Number = field("heads", "a whole number >= 1")
     num_kv_heads: Number = field("heads", "a whole number >= 1")
     ffn_width: Number = field("features", "a whole number >= 1")
-    gated: Number = field("", "0 or 1", 1)
-    seq_len: Number = field("tokens", "a whole number >= 1", 4096)
+    gated: Number = field("", "0 or 1", default=1)
+    seq_len: Number = field("tokens", "a whole number >= 1", default=4096)
 
 
 @record
 class Mesh2D:
     """The dies of a package: `rows` x `cols` with links to the neighbours and no wrap links."""
 
-    rows: Number = field("dies", ">= 1", 16)
-    cols: Number = field("dies", ">= 1", 16)
+    rows: Number = field("dies", ">= 1", default=16)
+    cols: Number = field("dies", ">= 1", default=16)
 
     @property
     def num_dies(self) -> Number:
@@ -62,14 +62,14 @@ class DieConfig:
       attention_efficiency: share of the peak that attention reaches.
     """
 
-    num_arrays: Number = field("arrays", ">= 1", 16)
-    array_rows: Number = field("rows", ">= 1", 16)
-    array_cols: Number = field("columns", ">= 1", 16)
-    clock_hz: Number = field("Hz", "> 0", 1e9)
-    vector_lanes: Number = field("lanes", "> 0", 512.0)
-    weight_sram_bytes: Number = field("bytes", "> 0", 20.0 * 2**20)
-    activation_sram_bytes: Number = field("bytes", "> 0", 8.0 * 2**20)
-    attention_efficiency: Number = field("", "in (0, 1]", 0.75)
+    num_arrays: Number = field("arrays", ">= 1", default=16)
+    array_rows: Number = field("rows", ">= 1", default=16)
+    array_cols: Number = field("columns", ">= 1", default=16)
+    clock_hz: Number = field("Hz", "> 0", default=1e9)
+    vector_lanes: Number = field("lanes", "> 0", default=512.0)
+    weight_sram_bytes: Number = field("bytes", "> 0", default=20.0 * 2**20)
+    activation_sram_bytes: Number = field("bytes", "> 0", default=8.0 * 2**20)
+    attention_efficiency: Number = field("", "in (0, 1]", default=0.75)
 
     @property
     def peak_flop_s(self) -> Number:
@@ -81,28 +81,28 @@ class DieConfig:
 class LinkConfig:
     """A die-to-die link, one direction."""
 
-    bandwidth_bytes_s: Number = field("bytes/s", "> 0", 32e9)
-    latency_s: Number = field("s", ">= 0", 10e-9)
+    bandwidth_bytes_s: Number = field("bytes/s", "> 0", default=32e9)
+    latency_s: Number = field("s", ">= 0", default=10e-9)
 
 
 @record
 class DramConfig:
     """Memory channels along the rim of the package."""
 
-    channels_per_edge: Number = field("channels", "> 0", 1.0)
-    channel_bytes_s: Number = field("bytes/s", "> 0", 51.2e9)
-    efficiency: Number = field("", "in (0, 1]", 0.85)
+    channels_per_edge: Number = field("channels", "> 0", default=1.0)
+    channel_bytes_s: Number = field("bytes/s", "> 0", default=51.2e9)
+    efficiency: Number = field("", "in (0, 1]", default=0.85)
 
 
 @record
 class EnergyConfig:
     """Energy of one operation, one byte, one bit; and the static power of one die."""
 
-    mac_pj: Number = field("pJ", ">= 0", 1.0)
-    sram_pj_byte: Number = field("pJ/byte", ">= 0", 1.75)
-    nop_pj_bit: Number = field("pJ/bit/hop", ">= 0", 0.5)
-    dram_pj_bit: Number = field("pJ/bit", ">= 0", 15.0)
-    static_w: Number = field("W", ">= 0", 0.3)
+    mac_pj: Number = field("pJ", ">= 0", default=1.0)
+    sram_pj_byte: Number = field("pJ/byte", ">= 0", default=1.75)
+    nop_pj_bit: Number = field("pJ/bit/hop", ">= 0", default=0.5)
+    dram_pj_bit: Number = field("pJ/bit", ">= 0", default=15.0)
+    static_w: Number = field("W", ">= 0", default=0.3)
 
 
 @record
@@ -117,11 +117,11 @@ class FormatConfig:
       optimizer_bytes: DRAM traffic of the optimizer per parameter and batch.
     """
 
-    activation_bytes: Number = field("bytes", "> 0", 2.0)
-    partial_bytes: Number = field("bytes", "> 0", 2.0)
-    weight_bytes: Number = field("bytes", "> 0", 2.0)
-    gradient_bytes: Number = field("bytes", "> 0", 4.0)
-    optimizer_bytes: Number = field("bytes", ">= 0", 24.0)
+    activation_bytes: Number = field("bytes", "> 0", default=2.0)
+    partial_bytes: Number = field("bytes", "> 0", default=2.0)
+    weight_bytes: Number = field("bytes", "> 0", default=2.0)
+    gradient_bytes: Number = field("bytes", "> 0", default=4.0)
+    optimizer_bytes: Number = field("bytes", ">= 0", default=24.0)
 
 
 @record
@@ -136,11 +136,11 @@ class TrainingConfig:
       lora_rank: 0 trains all weights; r > 0 freezes them and trains adapters of rank r.
     """
 
-    nop_overlap: Number = field("", "in [0, 1]", 0.0)
-    recompute: bool = choice(False)
-    fused: bool = choice(True)
-    regather: bool = choice(True)
-    lora_rank: int = choice(0)
+    nop_overlap: Number = field("", "in [0, 1]", default=0.0)
+    recompute: bool = choice(default=False)
+    fused: bool = choice(default=True)
+    regather: bool = choice(default=True)
+    lora_rank: int = choice(default=0)
 
 
 @record

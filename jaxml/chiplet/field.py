@@ -2,10 +2,12 @@
 
 import dataclasses
 import difflib
+import typing
 from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.core
 import numpy as np
 
 _RULES = {
@@ -19,16 +21,17 @@ _RULES = {
 }
 
 
-def field(unit: str, rule: str, default: Any = dataclasses.MISSING) -> Any:
+def field(unit: str, rule: str, *, default: Any = dataclasses.MISSING) -> Any:
     """A dataclass field that states its unit and its rule."""
     return dataclasses.field(default=default, metadata={"unit": unit, "rule": rule})
 
 
-def choice(default: bool | int) -> Any:
+def choice(*, default: bool | int) -> Any:
     """A dataclass field that selects a program and is not traced."""
     return dataclasses.field(default=default, metadata={"static": True})
 
 
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(field, choice))
 def record[T](cls: type[T]) -> type[T]:
     """A frozen dataclass that jax maps over; Python numbers are checked when it is made.
 

@@ -115,7 +115,7 @@ def leave_one_out(
     predicted = np.empty(len(want))
     for group in dict.fromkeys(groups):
         held = np.array([g == group for g in groups])
-        found = fit(predict, measured, start, weights=(~held).astype(float))
+        found = fit(predict, measured, start, weights=(~held).astype(float).tolist())
         predicted[held] = found.predicted[held]
     params = fit(predict, measured, start).params
     return Fit(params, predicted, predicted / want - 1)

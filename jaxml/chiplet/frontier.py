@@ -160,7 +160,7 @@ def _scan(
 def frontier(
     model: ModelShape,
     system: System,
-    axes: Mapping[str, Sequence[float]],
+    axes: Mapping[str, Any],
     *,
     against: str = "energy_j",
     method: str = "hecaton",
@@ -290,7 +290,7 @@ def _front(report: Report, cost: np.ndarray) -> np.ndarray:
 def exhaustive(
     model: ModelShape,
     system: System,
-    axes: Mapping[str, Sequence[float]],
+    axes: Mapping[str, Any],
     *,
     against: str = "energy_j",
     method: str = "hecaton",

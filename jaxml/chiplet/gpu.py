@@ -21,14 +21,14 @@ class GpuConfig:
       attention_efficiency: of attention, as a share of that of products.
     """
 
-    peak_flop_s: Number = field("FLOP/s", "> 0", 312e12)
-    memory_bytes_s: Number = field("bytes/s", "> 0", 2039e9)
-    memory_efficiency: Number = field("", "in (0, 1]", 0.8)
-    link_bytes_s: Number = field("bytes/s", "> 0", 300e9)
-    step_s: Number = field("s", ">= 0", 20e-6)
-    gemm_efficiency: Number = field("", "> 0", 0.75)
-    link_efficiency: Number = field("", "> 0", 0.5)
-    attention_efficiency: Number = field("", "in (0, 1]", 0.75)
+    peak_flop_s: Number = field("FLOP/s", "> 0", default=312e12)
+    memory_bytes_s: Number = field("bytes/s", "> 0", default=2039e9)
+    memory_efficiency: Number = field("", "in (0, 1]", default=0.8)
+    link_bytes_s: Number = field("bytes/s", "> 0", default=300e9)
+    step_s: Number = field("s", ">= 0", default=20e-6)
+    gemm_efficiency: Number = field("", "> 0", default=0.75)
+    link_efficiency: Number = field("", "> 0", default=0.5)
+    attention_efficiency: Number = field("", "in (0, 1]", default=0.75)
 
 
 @record
@@ -50,8 +50,8 @@ class GpuPlan:
     interleave: Number = field("chunks", "a whole number >= 1")
     global_batch: Number = field("sequences", "a whole number >= 1")
     micro_batch: Number = field("sequences", "a whole number >= 1")
-    selective: Number = field("", "0 or 1", 0)
-    vocab_size: Number = field("words", "a whole number >= 1", 51200)
+    selective: Number = field("", "0 or 1", default=0)
+    vocab_size: Number = field("words", "a whole number >= 1", default=51200)
 
 
 def iteration_s(model: ModelShape, gpu: GpuConfig, plan: GpuPlan) -> Number:

@@ -39,7 +39,8 @@ def iterations() -> tuple[ModelShape, GpuPlan, np.ndarray, list[str]]:
     seconds = np.where(selective == 1, table[:, 9], table[:, 8])
     full = np.ones(len(table))
     shape = ModelShape(width, layers, heads, heads, 4 * width, 0 * full, 2048 * full)
-    plan = GpuPlan(*table[:, 3:8].T, selective, 51200 * full)
+    tensor, pipeline, interleave, batch, micro = table[:, 3:8].T
+    plan = GpuPlan(tensor, pipeline, interleave, batch, micro, selective, 51200 * full)
     return shape, plan, seconds, names
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -110,7 +111,9 @@ def simulate(
     return evaluate_jit(*as_arrays(model, system, batch), assignment(method), rounding, max_arrays)
 
 
-def as_arrays(model: ModelShape, system: System, batch: Number) -> tuple:
+def as_arrays(
+    model: ModelShape, system: System, batch: Number
+) -> tuple[ModelShape, System, Number]:
     """All numbers as arrays of one floating type and one shape."""
     leaves = jax.tree.leaves((model, system, batch))
     shape = jnp.broadcast_shapes(*(jnp.shape(x) for x in leaves))

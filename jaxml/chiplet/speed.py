@@ -38,13 +38,13 @@ def axes(num_designs: int) -> dict[str, np.ndarray]:
     fine = max(2, round(left ** (1 / 3)))
     # Steps of a power of two keep every value the same number in float32 and float64.
     made["die.clock_hz"] = _whole(np.geomspace(0.5e9, 2e9, fine))
-    made["link.latency_s"] = np.float64(np.float32(np.linspace(5e-9, 40e-9, fine)))
+    made["link.latency_s"] = _whole(np.linspace(5e-9, 40e-9, fine))
     made["link.bandwidth_bytes_s"] = _whole(np.geomspace(8e9, 256e9, max(2, round(left / fine**2))))
     return made
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    return np.float64(np.float32(values))
+    return values.astype(np.float32).astype(np.float64)
 
 
 def random_designs(n: int, seed: int = 0) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from jaxml.chiplet.rounding import EXACT, SMOOTH, Rounding
 from jaxml.chiplet.simulate import check_inputs
 from jaxml.core import check
 
+MIN_CHUNK = 512
 type Point = tuple[ModelShape, System]
 
 
@@ -106,7 +107,8 @@ def _prepare(
     max_arrays = check_inputs(*place(model, system, arrays), method, batch, smooth)
     n = next(iter(arrays.values())).shape[0]
     devices = 1 if mesh is None else mesh.size
-    size = min(chunk, -(-n // devices))
+    share = max(MIN_CHUNK, -(-n // devices))
+    size = min(chunk, 1 << (share - 1).bit_length())  # few programs for many lengths
     padded = -(-n // (size * devices)) * size * devices
     dtype = np.dtype(jnp.result_type(float))
     filled = {p: np.pad(v.astype(dtype), (0, padded - n), "edge") for p, v in arrays.items()}

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import math
 import re
+import typing
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Literal
@@ -45,7 +46,8 @@ def die_mesh(rows: int, cols: int) -> Mesh:
 
 def _axes(orientation: str) -> tuple[str, str]:
     """The axis X is gathered along, and the one Y is scattered along."""
-    return AXES if orientation == "col" else AXES[::-1]
+    first, second = AXES
+    return (first, second) if orientation == "col" else (second, first)
 
 
 def _gather(x: Array, axis: str) -> Array:
@@ -57,6 +59,11 @@ def _scatter(x: Array, axis: str) -> Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _linear(x: Array, w: Array, orientation: str, regather: bool) -> Array:
+    """With its own backward pass, see `local_linear`."""
+    return _forward(x, w, orientation, regather)[0]
+
+
 def local_linear(x: Array, w: Array, orientation: str, regather: bool) -> Array:
     """Y = X W on a die, inside `shard_map`.
 
@@ -66,7 +73,7 @@ def local_linear(x: Array, w: Array, orientation: str, regather: bool) -> Array:
       orientation: "col" gathers along columns and scatters along rows, "row" the other way.
       regather: keep x as it is and gather it again in backward, or keep it gathered.
     """
-    return _forward(x, w, orientation, regather)[0]
+    return typing.cast(Array, _linear(x, w, orientation, regather))
 
 
 def _forward(x: Array, w: Array, orientation: str, regather: bool) -> tuple[Array, Any]:
@@ -87,7 +94,7 @@ def _backward(orientation: str, regather: bool, kept: Any, dy: Array) -> tuple[A
     return dx, jnp.einsum("t...k,t...m->km", x, dy)
 
 
-local_linear.defvjp(_forward, _backward)
+_linear.defvjp(_forward, _backward)
 
 
 def mesh_linear(

@@ -25,7 +25,8 @@ class WiredLinear:
 
     def _place(self, die: Die) -> tuple[int, int]:
         """Place along the gathering axis, and along the scattering axis."""
-        return die if self.col else die[::-1]
+        r, c = die
+        return (r, c) if self.col else (c, r)
 
     def split_x(self, x: np.ndarray) -> Blocks:
         """X [t, K] as it lies before: tokens by the gathering axis, features by the other."""
