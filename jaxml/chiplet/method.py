@@ -216,8 +216,8 @@ TITLES: Mapping[str, str] = {
     "torus_dual": "1D, torus, two halves",
     "optimus": "SUMMA, trees",
     "summa": "SUMMA, ideal chains",
-    "summa_kv": "SUMMA, ideal chains, keys and values charged",
+    "summa_kv": "SUMMA, chains, KV charged",
     "hecaton": "Hecaton",
     "dual": "Hecaton, dual (ours)",
-    "mixed": "Hecaton or SUMMA by matrix (ours)",
+    "mixed": "best by matrix (ours)",
 }

@@ -132,7 +132,7 @@ def ours(model: ModelShape) -> dict[str, tuple[Gain, Report]]:
     kept = functools.partial(_training, regather=False)
     baseline = reports([(model, square)], "flat_ring")[0]
     paths = {
-        "as in the paper": (square, "hecaton"),
+        "the paper's scheme, as modelled": (square, "hecaton"),
         "inputs kept gathered": (kept(square), "hecaton"),
         "64 x 16 dies": (tall, "hecaton"),
         "dual": (square, "dual"),
