@@ -56,8 +56,8 @@ def methods(found: Mapping[str, Report], mixed: tuple[Report, Mapping[str, str]]
         ("method", "s", "kJ", "MFU %", "time ratio", "energy ratio", "chunk"),
         tuple(rows),
         "Ideally pipelined SUMMA beats Hecaton in this model, even when its keys and values are "
-        f"charged: large chunks of tokens pay for moving weights. Best by matrix: {words}. Ratios are over "
-        "Hecaton.",
+        "charged: large chunks of tokens pay for moving weights. Ratios are over Hecaton. Best by "
+        f"matrix: {words}.",
     )
 
 
