@@ -13,7 +13,7 @@ import optax
 from jaxml.chiplet import area as silicon
 from jaxml.chiplet import field
 from jaxml.chiplet.config import Mesh2D, ModelShape, Number, System
-from jaxml.chiplet.model import Report, assignment, evaluate
+from jaxml.chiplet.model import Report, assignment, evaluate, evaluate_jit
 from jaxml.chiplet.presets import SEQUENCES_PER_BATCH
 from jaxml.chiplet.rounding import SMOOTH
 from jaxml.chiplet.simulate import check_inputs
@@ -183,10 +183,9 @@ def optimize(
     if not np.isfinite(float(value)):
         raise ValueError(f"no design within {budget} was met in {steps} steps from this start.")
     values = {name: float(np.exp(best[i])) for i, name in enumerate(free)}
-    design = jax.tree.map(float, _design(best, tuple(free), base[1]))
-    report = evaluate(
-        base[0], _design(best, tuple(free), base[1]), base[2], assignment(method), SMOOTH, 1
-    )
+    there = _design(best, tuple(free), base[1])
+    report = evaluate_jit(base[0], there, base[2], assignment(method), SMOOTH, 1)
+    design = jax.tree.map(float, there)
     return Found(design, values, report, float(np.exp(value)), np.exp(np.asarray(history)), steps)
 
 

@@ -53,7 +53,8 @@ AXES = {
 
 @pytest.mark.parametrize("against", ["area_mm2", pytest.param("energy_j", marks=pytest.mark.slow)])
 def test_streamed_front_is_that_of_the_whole_grid(against):
-    found = frontier(MODEL, SYSTEM, AXES, against=against, chunk=64, rounds=2, keep=4, sample=50)
+    keep = 4 if against == "energy_j" else 64  # with 4, chunks run over and are computed again
+    found = frontier(MODEL, SYSTEM, AXES, against=against, chunk=64, rounds=2, keep=keep, sample=50)
     want, report = exhaustive(MODEL, SYSTEM, AXES, against=against)
     assert sorted(found.indices.tolist()) == sorted(want.tolist())
     assert found.num_designs == len(report.time_s) == 288
@@ -72,6 +73,7 @@ def test_sweep_over_eight_devices_is_the_loop_bit_by_bit(x64):
     assert not np.asarray(spread.feasible).all() and np.asarray(spread.feasible).any()
 
 
+@pytest.mark.slow
 def test_slopes_are_differences(x64):
     values = {"link.bandwidth_bytes_s": np.array([16e9, 64e9]), "mesh.rows": np.array([20.0, 50.0])}
     seconds, slopes = sweep_slopes(MODEL, SYSTEM, values, objective="edp_js")
@@ -87,6 +89,7 @@ def test_slopes_are_differences(x64):
     assert seconds.shape == (2,)
 
 
+@pytest.mark.slow
 def test_gradients_find_the_aspect_of_the_closed_form():
     """Without latency and at many dies the best aspect is row / 10."""
     still = dataclasses.replace(SYSTEM, link=LinkConfig(32e9, 0.0))
