@@ -211,13 +211,11 @@ def frontier(
         raise ValueError(f"none of {len(drawn)} sampled designs is feasible.")
     cost = _cost(against, system, values_at(known, drawn), found)
     stairs = _stairs(np.asarray(found.time_s)[possible], cost[possible])
-    base = jax.tree.map(jnp.float32, (model, system, batch))
-    table = tuple(jnp.asarray(v, jnp.float32) for v in known.values())
     chunk = min(chunk, total)
     run = functools.partial(
         _scan,
-        axes=table,
-        base=base,
+        axes=tuple(jnp.asarray(v, jnp.float32) for v in known.values()),
+        base=jax.tree.map(jnp.float32, (model, system, batch)),
         names=tuple(known),
         methods=assignment(method),
         against=against,
@@ -282,9 +280,9 @@ def _exact(
 
 def _front(report: Report, cost: np.ndarray) -> np.ndarray:
     """Feasible designs on the front, by time."""
-    possible = np.flatnonzero(report.feasible)
-    found = possible[pareto(np.stack([report.time_s[possible], cost[possible]], 1))]
-    return found[np.argsort(report.time_s[found], kind="stable")]
+    fits = np.flatnonzero(report.feasible)
+    on = fits[pareto(np.stack([report.time_s[fits], cost[fits]], 1))]
+    return on[np.argsort(report.time_s[on], kind="stable")]
 
 
 def exhaustive(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxml.chiplet import twin
+from jaxml.chiplet.compiled import count_collectives
 from jaxml.chiplet.config import FormatConfig, LinkConfig, Mesh2D, ModelShape, System
 from jaxml.chiplet.method import METHODS, Job
 from jaxml.chiplet.rounding import EXACT
@@ -98,7 +99,7 @@ def test_compiled_collectives_are_those_of_the_model(inputs, rows, cols, regathe
     ahead, both = _charged(rows, cols, regather)
     compiled = jax.jit(forward).lower(*inputs).compile(), _losses(rows, cols, regather)
     for program, (gathers, scatters) in zip(compiled, (ahead, both), strict=True):
-        moved = twin.count_collectives(program.as_text())
+        moved = count_collectives(program.as_text())
         assert moved.counts["all-gather"] == len(gathers)
         assert moved.counts["reduce-scatter"] == len(scatters)
         assert moved.gathered_bytes["all-gather"] == sum(gathers)
