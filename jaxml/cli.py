@@ -31,6 +31,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "generate": ("jaxml.tnl.commands:generate", "continue a prompt with a trained model"),
         "bench": ("jaxml.tnl.commands:bench", "time attention and decoding against length"),
     },
+    "chiplet": {
+        "simulate": ("jaxml.chiplet.commands:simulate", "time and energy of a training batch"),
+        "compare": ("jaxml.chiplet.commands:compare", "one batch by several methods"),
+        "sweep": ("jaxml.chiplet.commands:sweep", "a grid of designs and its Pareto front"),
+        "optimize": ("jaxml.chiplet.commands:optimize", "gradient search within budgets"),
+        "explore": ("jaxml.chiplet.commands:explore", "write the interactive page"),
+    },
 }
 """Verbs of `data` and of every built system."""
 
