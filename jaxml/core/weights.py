@@ -72,7 +72,7 @@ def write(
     path: Path | str, tensors: Mapping[str, Any], metadata: dict[str, str] | None = None
 ) -> None:
     """Writes one safetensors file, whole or not at all."""
-    arrays = {name: np.ascontiguousarray(jax.device_get(x)) for name, x in tensors.items()}
+    arrays = {name: np.asarray(jax.device_get(x), order="C") for name, x in tensors.items()}
     files.write_bytes(path, safetensors_numpy.save(arrays, metadata=metadata))
 
 
