@@ -54,7 +54,7 @@ class SLIMConfig:
       final_lr: at the end; a half cosine in between.
       warmup: share of the run in which the rate rises from 0.
       clip_norm: largest global norm of a gradient.
-      ema_decay: of the running mean of the parameters, which then is validated and kept; None: none.
+      ema_decay: of the running mean of the parameters, which then is the one kept; None: none.
       rollout_dtype: of the decoder's wide products while sampling; the loss is always float32.
       eval_every: updates between validations; 0: none.
       eval_instances: generated validation instances per shape.
@@ -106,10 +106,10 @@ PRESETS: dict[str, SLIMConfig] = {
         shapes=PAPER_SHAPES,
         batch=32,
         num_samples=256,
-        num_steps=20_000,
-        lr=5e-4,
+        num_steps=100_000,
+        lr=4e-4,
         final_lr=2e-5,
-        warmup=0.01,
+        warmup=0.02,
         ema_decay=0.998,
         rollout_dtype="bfloat16",
         eval_every=300,

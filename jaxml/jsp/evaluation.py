@@ -1,8 +1,9 @@
-"""Greedy and best-of-beta on many instances, a batch per shape, makespans recomputed in integers."""
+"""Greedy and best-of-beta on many instances, a batch per shape, recomputed in integers."""
 
 import concurrent.futures
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -64,6 +65,7 @@ def evaluate(
     until: float = float("inf"),
     say: Callable[[str], None] = lambda line: None,
     chunk: int = 10,
+    shape_of: Callable[[JSPInstance], tuple[int, int]] = lambda instance: instance.shape,
 ) -> list[Result]:
     """Solves instances with the policy alone; compiles once per shape, all shapes at once.
 
@@ -76,45 +78,47 @@ def evaluate(
       until: `time.monotonic()` after which no further shape is begun.
       say: prints a line per shape.
       chunk: instances per call.
+      shape_of: the shape to which an instance is padded; fewer shapes compile sooner.
 
     Returns:
       One result per instance, smallest shapes first.
     """
     groups: dict[tuple[int, int], list[JSPInstance]] = {}
-    for instance in sorted(instances, key=lambda i: i.num_ops * i.num_jobs):
-        groups.setdefault(instance.shape, []).append(instance)
+    for instance in sorted(instances, key=lambda i: math.prod(shape_of(i)) * shape_of(i)[0]):
+        groups.setdefault(shape_of(instance), []).append(instance)
     temperatures = jnp.ones((num_samples + 1,)).at[0].set(0.0)
-    jobs = []
-    for group in groups.values():
-        size = min(chunk, len(group))
-        keys = jnp.broadcast_to(key[None], (size,))
-        lowered = _best_of.lower(cfg, params, pad_batch(group[:size]), keys, temperatures)
-        jobs.append((group, size, keys, lowered))
     found: list[Result] = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        compiling = [pool.submit(job[3].compile) for job in jobs]
-        for (group, size, keys, _), compiled in zip(jobs, compiling, strict=True):
+        compiling = []
+        for shape, group in groups.items():
+            size = min(chunk, len(group))
+            keys = jnp.broadcast_to(key[None], (size,))
+            batch = pad_batch(group[:size], shape)
+            lowered = _best_of.lower(cfg, params, batch, keys, temperatures)
+            compiling.append((shape, group, keys, pool.submit(lowered.compile)))
+        for shape, group, keys, compiled in compiling:
             if time.monotonic() > until:
-                break
+                compiled.cancel()
+                continue
             solve = functools.partial(compiled.result(), params)
-            found += _solve_group(solve, group, size, keys, temperatures)
-            say(f"{group[0].shape}: {len(group)} instances, {found[-1].seconds:.3f} s each")
+            found += _solve_group(solve, group, shape, keys, temperatures)
+            say(f"{shape}: {len(group)} instances, {found[-1].seconds:.3f} s each")
     return found
 
 
 def _solve_group(
     solve: Callable[..., tuple[Array, Array, Array]],
     group: list[JSPInstance],
-    size: int,
+    shape: tuple[int, int],
     keys: Key,
     temperatures: Array,
 ) -> list[Result]:
-    found = []
+    found, size = [], keys.shape[0]
     for first in range(0, len(group), size):
         part = group[first : first + size]
-        full = part + group[: size - len(part)]
+        batch = pad_batch(part + group[: size - len(part)], shape)
         begun = time.perf_counter()
-        makespans, greedy, best = jax.device_get(solve(pad_batch(full), keys, temperatures))
+        makespans, greedy, best = jax.device_get(solve(batch, keys, temperatures))
         seconds = (time.perf_counter() - begun) / len(part)
         for i, instance in enumerate(part):
             values = schedule.makespan(instance, greedy[i]), schedule.makespan(instance, best[i])

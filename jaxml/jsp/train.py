@@ -285,8 +285,8 @@ def _start(
     best = jax.device_get(params)
     now = state.create(key, params, optimizer(cfg), ema=cfg.ema_decay is not None)
     path = folder / "run.safetensors"
+    config.save(cfg, folder / "config.json")
     if not path.exists():
-        config.save(cfg, folder / "config.json")
         return now, best, {"score": math.inf, "minutes": 0.0}
     found, about = pack.load(path, {"state": now, "best": best})
     if mesh is not None:

@@ -14,16 +14,26 @@ def features(machines, durations, version):
     rows = []
     for j in range(n):
         for k in range(m):
-            on_machine = [cost[i, q] for i in range(n) for q in range(m)
-                          if machines[i, q] == machines[j, k]]
+            on_machine = [
+                cost[i, q] for i in range(n) for q in range(m) if machines[i, q] == machines[j, k]
+            ]
             if version == "reference":
                 on_machine = [x / top for x in on_machine]
             job_q = np.quantile(cost[j], [0.25, 0.5, 0.75])
             machine_q = np.quantile(on_machine, [0.25, 0.5, 0.75])
             total, done = cost[j].sum(), cost[j, : k + 1].sum()
             c = cost[j, k]
-            rows.append([*job_q, *machine_q, c, done / total, (total - done + c) / total,
-                         *(c - job_q), *(c - machine_q)])
+            rows.append(
+                [
+                    *job_q,
+                    *machine_q,
+                    c,
+                    done / total,
+                    (total - done + c) / total,
+                    *(c - job_q),
+                    *(c - machine_q),
+                ]
+            )
     x = np.asarray(rows, np.float64)
     return (x - x.mean(0)) / (x.std(0, ddof=1) + 1e-6)
 
@@ -100,12 +110,17 @@ class Shop:
         rows = []
         for j in range(self.n):
             need = free[self.machines[j][self.next[j] % self.m]]
-            rows.append([
-                jobs[j] - need, *(jobs[j] - np.quantile(jobs, [0.25, 0.5, 0.75])),
-                jobs[j] - jobs.mean(), jobs[j] / (jobs.max() + 1e-5),
-                *(need - np.quantile(free, [0.25, 0.5, 0.75])),
-                need - free.mean(), need / (jobs.max() + 1e-5),
-            ])
+            rows.append(
+                [
+                    jobs[j] - need,
+                    *(jobs[j] - np.quantile(jobs, [0.25, 0.5, 0.75])),
+                    jobs[j] - jobs.mean(),
+                    jobs[j] / (jobs.max() + 1e-5),
+                    *(need - np.quantile(free, [0.25, 0.5, 0.75])),
+                    need - free.mean(),
+                    need / (jobs.max() + 1e-5),
+                ]
+            )
         return np.array(rows)
 
 
@@ -118,14 +133,16 @@ def decode(t, embedding, shop, heads):
 
     x1 = linear("linear1", shop.context())
     q, k, v = np.split(
-        x1 @ t["dec.self_attn.in_proj_weight"].T + t["dec.self_attn.in_proj_bias"], 3, 1)
+        x1 @ t["dec.self_attn.in_proj_weight"].T + t["dec.self_attn.in_proj_bias"], 3, 1
+    )
     width = x1.shape[1] // heads
     mixed = np.zeros_like(x1)
     for h in range(heads):
         part = slice(h * width, (h + 1) * width)
         for i in range(shop.n):
-            weight = softmax(np.array([q[i, part] @ k[j, part] for j in range(shop.n)])
-                             / np.sqrt(width))
+            weight = softmax(
+                np.array([q[i, part] @ k[j, part] for j in range(shop.n)]) / np.sqrt(width)
+            )
             mixed[i, part] = weight @ v[:, part]
     x2 = np.maximum(linear("linear2", x1 + linear("self_attn.out_proj", mixed)), 0)
     hidden = leaky(linear("linear3", np.concatenate([embedding[ops], x2], 1)))

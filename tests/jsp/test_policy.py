@@ -64,13 +64,22 @@ def test_loss_and_gradient(params, arrays, cfg, instance, loss_and_grad):
     named = policy.torch_arrays_from_params(grad)
     rng = np.random.default_rng(0)
     # in_proj has a bias whose key part shifts all scores alike: its gradient is zero.
-    for name in ("enc.embedding1.lin_l.weight", "enc.embedding2.att", "dec.linear1.bias",
-                 "dec.self_attn.in_proj_weight", "dec.self_attn.out_proj.weight",
-                 "dec.linear2.weight", "dec.linear3.weight", "dec.linear4.weight"):
+    for name in (
+        "enc.embedding1.lin_l.weight",
+        "enc.embedding2.att",
+        "dec.linear1.bias",
+        "dec.self_attn.in_proj_weight",
+        "dec.self_attn.out_proj.weight",
+        "dec.linear2.weight",
+        "dec.linear3.weight",
+        "dec.linear4.weight",
+    ):
         direction = rng.normal(size=arrays[name].shape)
         step = 1e-5
-        ends = [oracle.loss({**arrays, name: arrays[name] + s * direction}, *args)
-                for s in (step, -step)]
+        ends = [
+            oracle.loss({**arrays, name: arrays[name] + s * direction}, *args)
+            for s in (step, -step)
+        ]
         want = (ends[0] - ends[1]) / (2 * step)
         got = float((named[name] * direction).sum())
         assert abs(got - want) <= 0.01 * abs(want) + 2e-6, name
