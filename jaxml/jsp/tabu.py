@@ -108,7 +108,9 @@ class _Moves(NamedTuple):
     allowed: Array
 
 
-def _moves(problem: Problem, known: Facts, lay: _Layout, order: Array, h: Array, t: Array) -> _Moves:
+def _moves(
+    problem: Problem, known: Facts, lay: _Layout, order: Array, h: Array, t: Array
+) -> _Moves:
     """Which swaps N5 allows, and the estimated makespan after each."""
     p = problem.durations
     end, rest = h + p, t + p
@@ -269,7 +271,11 @@ def harvest(instance: JSPInstance, searches: Search) -> tuple[np.ndarray, np.nda
     found = []
     for orders in np.asarray(searches.best_order):
         users = [
-            [j for j in order.tolist() if j < instance.num_jobs and (instance.machines[j] == i).any()]
+            [
+                j
+                for j in order.tolist()
+                if j < instance.num_jobs and (instance.machines[j] == i).any()
+            ]
             for i, order in enumerate(orders[: instance.num_machines])
         ]
         found.append(schedule.from_machine_sequences(instance, users))
