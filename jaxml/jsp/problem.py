@@ -39,14 +39,18 @@ class Problem(NamedTuple):
 
 
 def from_instance(instance: JSPInstance, shape: tuple[int, int] | None = None) -> Problem:
-    """The arrays of one instance on the host, padded to `shape` (jobs, machines).
+    """The arrays of one instance, padded to `shape` (jobs, machines).
 
     Dates are counted from the earliest release of a job that is not finished.
 
     Raises:
       ValueError: the instance does not fit into the shape.
     """
-    num_jobs, num_machines = instance.shape if shape is None else shape
+    return Problem(*map(jnp.asarray, _padded(instance, shape or instance.shape)))
+
+
+def _padded(instance: JSPInstance, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
+    num_jobs, num_machines = shape
     if num_jobs < instance.num_jobs or num_machines < instance.num_machines:
         raise ValueError(f"shape must hold {instance.shape}; got shape={(num_jobs, num_machines)}.")
     machines = np.tile(np.arange(num_machines, dtype=np.int32), (num_jobs, 1))
@@ -62,7 +66,7 @@ def from_instance(instance: JSPInstance, shape: tuple[int, int] | None = None) -
     release, available = np.zeros(num_jobs, np.int32), np.zeros(num_machines, np.int32)
     release[: instance.num_jobs] = np.maximum(instance.release - start, 0)
     available[: instance.num_machines] = np.maximum(instance.available - start, 0)
-    return Problem(machines, durations, lengths, release, available)  # pyright: ignore[reportArgumentType]
+    return machines, durations, lengths, release, available
 
 
 def origin(instance: JSPInstance) -> int:
@@ -80,8 +84,8 @@ def pad_batch(instances: Sequence[JSPInstance], shape: tuple[int, int] | None = 
         raise ValueError("instances must hold at least one; got none.")
     if shape is None:
         shape = max(i.num_jobs for i in instances), max(i.num_machines for i in instances)
-    parts = [from_instance(instance, shape) for instance in instances]
-    return Problem(*(np.stack(part) for part in zip(*parts, strict=True)))  # pyright: ignore
+    parts = [_padded(instance, shape) for instance in instances]
+    return Problem(*(jnp.asarray(np.stack(part)) for part in zip(*parts, strict=True)))
 
 
 def random_problems(

@@ -116,7 +116,7 @@ def _sampling(
     share = -(-how.samples // len(views)) + 1
     temperatures = np.full(share, how.temperature, np.float32)
     temperatures[0] = 0.0
-    problems = [jax.tree.map(jax.numpy.asarray, from_instance(v, _shape(v, how))) for v in views]
+    problems = [from_instance(v, _shape(v, how)) for v in views]
     keys = [rollout.sample_keys(rng.fold(key, "samples", i), share) for i in range(len(views))]
 
     def prepare() -> None:

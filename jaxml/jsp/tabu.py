@@ -235,7 +235,7 @@ def begin(
     Search i draws from `fold_in(key, i)`.
     """
     shape = instance.shape if shape is None else shape
-    problem = jax.tree.map(jnp.asarray, from_instance(instance, shape))
+    problem = from_instance(instance, shape)
     orders = jnp.asarray(orders_of(instance, np.atleast_2d(seqs), shape))
     keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(orders.shape[0]))
     return problem, jax.vmap(start, (None, 0, 0))(problem, orders, keys)

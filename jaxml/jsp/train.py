@@ -302,6 +302,15 @@ def _compiled(
     validation: "Validation | None",
 ) -> dict[tuple[int, ...], Any]:
     """The step compiled for every shape, all at once in threads."""
+    same = SLIMConfig(
+        cfg.model,
+        batch=cfg.batch,
+        num_samples=cfg.num_samples,
+        clip_norm=cfg.clip_norm,
+        ema_decay=cfg.ema_decay,
+        rollout_dtype=cfg.rollout_dtype,
+    )
+    known = _programs(same, mesh)
     update = step.make_step(
         objective.slim(cfg.model, cfg.num_samples, cfg.rollout_dtype),
         optimizer(cfg),
@@ -309,13 +318,21 @@ def _compiled(
         shardings=state.shardings(now),
     )
     now = _with_rate(now, cfg.lr, mesh)
-    examples = [batches.at(i) for i in range(len(cfg.shapes))]
-    lowered = [update.lower(now, batch) for batch in examples]  # pyright: ignore
     with concurrent.futures.ThreadPoolExecutor() as pool:
         if validation is not None:
             pool.submit(validation.compile, now.params)
-        done = pool.map(lambda x: x.compile(), lowered)
-        return {b.machines.shape: c for b, c in zip(examples, done, strict=True)}
+        for batch in (batches.at(i) for i in range(len(cfg.shapes))):
+            if batch.machines.shape not in known:
+                lowered = update.lower(now, batch)  # pyright: ignore[reportFunctionMemberAccess]
+                known[batch.machines.shape] = pool.submit(lowered.compile)
+    return {shape: done.result() for shape, done in known.items()}
+
+
+@functools.cache
+def _programs(cfg: SLIMConfig, mesh: Mesh | None) -> dict[tuple[int, ...], Any]:
+    """Compiled steps by shape, kept for the next run of this process with the same settings."""
+    del cfg, mesh
+    return {}
 
 
 def _with_rate(now: TrainState, rate: float, mesh: Mesh | None) -> TrainState:
