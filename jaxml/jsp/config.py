@@ -101,7 +101,7 @@ PRESETS: dict[str, SLIMConfig] = {
     "tiny": SLIMConfig(
         SPNConfig(8, 16, 2, 8, 16, 16), ((4, 3), (5, 4)), batch=4, num_samples=8, num_steps=4
     ),
-    "laptop": SLIMConfig(num_steps=110, final_lr=2e-4),
+    "laptop": SLIMConfig(num_steps=160, lr=4e-4, final_lr=2e-4, warmup=0.08),
     "h100": SLIMConfig(
         shapes=PAPER_SHAPES,
         batch=32,
