@@ -1,8 +1,8 @@
 """Job shops: sampling against the reference's loop, solving against CP-SAT.
 
 Both peers run from an environment of their own (`JAXML_PEER_JSP`: its Python, with torch,
-torch_geometric and ortools; `JAXML_PEER_JSP_CODE`: a checkout of the reference), in alternation
-with ours, on the same instances and, for sampling, the same weights. Without them a row has no peer.
+torch_geometric and ortools; `JAXML_PEER_JSP_CODE`: a checkout of the reference), alternating with
+ours, on the same instances and, for sampling, the same weights. Without them a row has no peer.
 """
 
 import json

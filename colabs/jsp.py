@@ -14,8 +14,9 @@
 # # Self-labelling: learning to schedule without a teacher
 #
 # A job shop has $n$ jobs, each a chain of operations, each operation on its machine. A policy
-# builds a schedule operation by operation: at every step it says which job goes next. Nobody tells
-# it good schedules. It samples $\beta$ of them, keeps the best $\pi^\star$, and learns to repeat it:
+# builds a schedule operation by operation: at every step it says which job goes next. Nobody
+# tells it good schedules. It samples $\beta$ of them, keeps the best $\pi^\star$, and learns to
+# repeat it:
 #
 # $$\mathcal{L} = -\frac{1}{N-1}\sum_{t<N} \log p_\theta(\pi^\star_t \mid \pi^\star_{<t})$$
 #
@@ -55,8 +56,8 @@ print(jax.devices())
 # %% [markdown]
 # ## The smallest example
 #
-# Six jobs on six machines (Fisher and Thompson, 1963), the shortest schedule takes 55. A sequence of
-# job numbers is a schedule: each entry appends the next operation of that job.
+# Six jobs on six machines (Fisher and Thompson, 1963), the shortest schedule takes 55. A sequence
+# of job numbers is a schedule: each entry appends the next operation of that job.
 
 # %%
 text = """6 6

@@ -51,9 +51,9 @@ def cp_sat(machines, durations, limit):
     begun = time.perf_counter()
     model, horizon = cp_model.CpModel(), int(np.sum(durations))
     by_machine, last = {}, []
-    for route, times in zip(machines, durations):
+    for route, times in zip(machines, durations, strict=True):
         before = None
-        for machine, duration in zip(route, times):
+        for machine, duration in zip(route, times, strict=True):
             start = model.new_int_var(0, horizon, "")
             bar = model.new_fixed_size_interval_var(start, duration, "")
             by_machine.setdefault(machine, []).append(bar)
