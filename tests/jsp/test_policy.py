@@ -144,7 +144,7 @@ def test_save_and_load(tmp_path, params, cfg):
 def test_init_is_distributed_as_the_reference(key):
     from jaxml.jsp.config import SPNConfig
 
-    tree = policy.init_params(key, SPNConfig())
+    tree = jax.jit(policy.init_params, static_argnums=1)(key, SPNConfig())
     flat = policy.torch_arrays_from_params(tree)
     bounds = {
         "enc.embedding1.lin_l.weight": (6 / (15 + 192)) ** 0.5,

@@ -91,6 +91,7 @@ def test_beams(params, cfg):
         beam.beam_search(params, cfg, prob, 0)
 
 
+@pytest.mark.slow
 def test_active_search_finds_the_optimum_and_leaves_the_policy(params, cfg, key):
     one = shop(12, 4, 3)
     before = jax.tree.map(np.asarray, params)

@@ -25,6 +25,7 @@ def test_optimum_is_the_best_of_all_tours():
         tsp.optimum(np.zeros((21, 2)))
 
 
+@pytest.mark.slow
 def test_it_learns_and_scores_its_own_tours(key):
     before = param.init(key, tsp.params(CFG))
     after, history = tsp.train(CFG)
