@@ -96,7 +96,11 @@ def _gat(p: PyTree, cfg: SPNConfig, problem: Problem, known: Facts, x: Array) ->
         mixed = jnp.einsum("ijh,jhc->ihc", weight[:, :-1], others)
         return mixed + weight[:, -1, :, None] * before[jobs, place]
 
-    by_machine = jax.lax.map(one_machine, known.place, batch_size=_chunk(*source.shape))
+    at_once = _chunk(*source.shape)
+    if at_once == x.shape[1]:
+        by_machine = jax.vmap(one_machine)(known.place)
+    else:
+        by_machine = jax.lax.map(one_machine, known.place, batch_size=at_once)
     return by_machine[problem.machines, jobs[:, None]]
 
 
