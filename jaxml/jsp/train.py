@@ -1,6 +1,7 @@
 """Training by self-labelling: fresh random instances, buckets by shape, one packed checkpoint.
 
-Needs jax, optax and flax (and typeguard, safetensors), so that it also runs where no data set or command line is at hand.
+Needs jax, optax, flax, typeguard and safetensors, so that it also runs where no data set or command
+line is at hand.
 """
 
 import concurrent.futures
