@@ -38,6 +38,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "optimize": ("jaxml.chiplet.commands:optimize", "gradient search within budgets"),
         "explore": ("jaxml.chiplet.commands:explore", "write the interactive page"),
     },
+    "jsp": {
+        "solve": ("jaxml.jsp.commands:solve", "schedule a job shop from a file"),
+        "train": ("jaxml.jsp.commands:train", "train a policy by self-labelling"),
+        "bench": ("jaxml.jsp.commands:bench", "solve classical instances, with gaps"),
+    },
 }
 """Verbs of `data` and of every built system."""
 

@@ -1,0 +1,359 @@
+"""Training by self-labelling: fresh random instances, buckets by shape, one packed checkpoint.
+
+Needs jax, optax, flax, typeguard and safetensors, so that it also runs where no data set or command
+line is at hand.
+"""
+
+import concurrent.futures
+import dataclasses
+import functools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from jaxml.core import check, config, files, rng
+from jaxml.core.types import Array, Key, PyTree
+from jaxml.dist import rules, shard
+from jaxml.jsp import objective, pack, policy, rollout
+from jaxml.jsp.config import SLIMConfig, SPNConfig
+from jaxml.jsp.instance import JSPInstance
+from jaxml.jsp.problem import Problem, pad_batch, random_problems
+from jaxml.train import hooks, logs, loop, state, step
+from jaxml.train.state import TrainState
+
+
+class Trained(NamedTuple):
+    """What `train` returns.
+
+    Attributes:
+      params: after the last update.
+      best: the parameters that did best on the validation instances; `params` without validation.
+      score: their mean gap to the lower bound in per cent; NaN without validation.
+      steps: updates made in all runs of the folder.
+    """
+
+    params: PyTree
+    best: PyTree
+    score: float
+    steps: int
+
+
+def learning_rate(cfg: SLIMConfig, progress: float) -> float:
+    """The rate at a share of the run: a linear rise, then a half cosine down to `final_lr`.
+
+    >>> cfg = SLIMConfig(lr=1.0, final_lr=0.5, warmup=0.1)
+    >>> [round(learning_rate(cfg, p), 3) for p in (0.0, 0.1, 0.55, 1.0)]
+    [0.05, 1.0, 0.75, 0.5]
+    """
+    progress = min(max(progress, 0.0), 1.0)
+    if progress < cfg.warmup:
+        return cfg.lr * max(progress / cfg.warmup, 0.05)
+    share = (progress - cfg.warmup) / max(1.0 - cfg.warmup, 1e-9)
+    return cfg.final_lr + (cfg.lr - cfg.final_lr) * (1 + math.cos(math.pi * share)) / 2
+
+
+def optimizer(cfg: SLIMConfig) -> optax.GradientTransformation:
+    """Adam with clipping, whose rate is an array of its state."""
+
+    def make(learning_rate: Any) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(cfg.clip_norm), optax.adam(learning_rate))
+
+    return optax.inject_hyperparams(make)(learning_rate=jnp.float32(cfg.lr))
+
+
+class Batches(Iterator[Problem]):
+    """Fresh instances: batch i has shape i mod number of shapes and draws from `fold(key, i)`."""
+
+    def __init__(self, cfg: SLIMConfig, mesh: Mesh | None = None):
+        self.cfg, self.index = cfg, 0
+        self._key = rng.fold(jax.random.key(cfg.seed), "instances")
+        place = None if mesh is None else shard.batch_sharding(mesh, rules.TENSOR)
+
+        @functools.partial(jax.jit, static_argnums=(1,), out_shardings=place)
+        def draw(key: Key, shape: tuple[int, int]) -> Problem:
+            return random_problems(key, cfg.batch, *shape, low=cfg.low, high=cfg.high)
+
+        self._draw = draw
+
+    def at(self, index: int) -> Problem:
+        """The batch of one update."""
+        shape = self.cfg.shapes[index % len(self.cfg.shapes)]
+        return self._draw(rng.fold(self._key, index), shape)
+
+    def __next__(self) -> Problem:
+        self.index += 1
+        return self.at(self.index - 1)
+
+    def get_state(self) -> dict[str, int]:
+        """Where the iterator stands."""
+        return {"index": self.index}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Goes there."""
+        self.index = state["index"]
+
+
+class Validation:
+    """Gaps on generated instances that no update ever sees, all shapes in one padded batch."""
+
+    def __init__(self, cfg: SLIMConfig):
+        key = rng.fold(jax.random.key(cfg.seed), "validation")
+        drawn = [
+            random_problems(
+                rng.fold(key, i), cfg.eval_instances, *shape, low=cfg.low, high=cfg.high
+            )
+            for i, shape in enumerate(cfg.shapes)
+        ]
+        rows = [
+            JSPInstance(np.asarray(m), np.asarray(d))
+            for batch in drawn
+            for m, d in zip(batch.machines, batch.durations, strict=True)
+        ]
+        self.problems = pad_batch(rows)
+        self.bounds = np.asarray([row.trivial_bound for row in rows], np.float64)
+        self._measure = jax.jit(functools.partial(_makespans, cfg.model))
+        temperatures = jnp.ones((cfg.eval_samples + 1,)).at[0].set(0.0)
+        self._inputs = (self.problems, rng.fold(key, "samples"), temperatures)
+
+    def compile(self, params: PyTree) -> None:
+        """Compiles ahead of the first call."""
+        self._measure = self._measure.lower(params, *self._inputs).compile()
+
+    def __call__(self, params: PyTree) -> dict[str, float]:
+        """Mean gap to the trivial lower bound in per cent: greedy, and best of the samples."""
+        found = np.asarray(self._measure(params, *self._inputs))
+        greedy, best = found[:, 0], found[:, 1:].min(1)
+        return {
+            "greedy": float(np.mean(100 * (greedy / self.bounds - 1))),
+            "best": float(np.mean(100 * (best / self.bounds - 1))),
+        }
+
+
+def _makespans(
+    cfg: SPNConfig, params: PyTree, problems: Problem, key: Key, temperatures: Array
+) -> Array:
+    """Makespans [b, samples]; a sample of temperature 0 is the greedy schedule."""
+
+    def one(problem: Problem, key: Key) -> Array:
+        ready = policy.prepare(params, cfg, problem)
+        keys = rollout.sample_keys(key, temperatures.shape[0])
+        return rollout.sample_prepared(ready, cfg, keys, temperatures).makespans
+
+    return jax.vmap(one)(problems, rollout.sample_keys(key, problems.lengths.shape[0]))
+
+
+@dataclasses.dataclass
+class Keeper:
+    """Validates, keeps the best parameters, and writes the packed checkpoint every minute."""
+
+    cfg: SLIMConfig
+    folder: Path
+    validation: Validation | None
+    best: PyTree
+    score: float
+    minutes_before: float
+    say: Callable[[str], None]
+    every_s: float = 60.0
+    _begun: float = dataclasses.field(default_factory=time.monotonic)
+    _written: float = dataclasses.field(default_factory=time.monotonic)
+
+    @property
+    def minutes(self) -> float:
+        """Training time of all runs of the folder."""
+        return self.minutes_before + (time.monotonic() - self._begun) / 60
+
+    def __call__(self, event: loop.Event) -> None:
+        """After every update."""
+        if self.validation and event.step % self.cfg.eval_every == 0:
+            self._validate(event)
+        if time.monotonic() - self._written > self.every_s:
+            self._write(event.state, event.step)
+
+    def finish(self, event: loop.Event) -> None:
+        """At the end of the run."""
+        if self.validation and event.step % self.cfg.eval_every:
+            self._validate(event)
+        self._write(event.state, event.step)
+
+    def _validate(self, event: loop.Event) -> None:
+        params = event.state.params if event.state.ema is None else event.state.ema
+        found = self.validation(params) if self.validation else {}
+        event.results |= {f"valid/{name}": value for name, value in found.items()}
+        if not found["best"] >= self.score:
+            self.score, self.best = found["best"], jax.device_get(params)
+            policy.save(self.folder / "best.safetensors", self.best, self.cfg.model)
+        record = {"step": event.step, "minutes": round(self.minutes, 2), **found}
+        record |= {k: float(event.metrics[k]) for k in ("loss", "entropy", "distinct")}
+        self.say(json.dumps({k: round(v, 4) for k, v in record.items()}))
+
+    def _write(self, now: TrainState, done: int) -> None:
+        about = {"score": self.score, "minutes": self.minutes, "step": done}
+        pack.save(self.folder / "run.safetensors", {"state": now, "best": self.best}, about)
+        self._written = time.monotonic()
+
+
+def train(
+    cfg: SLIMConfig,
+    folder: Path | str,
+    *,
+    minutes: float | None = None,
+    plan_minutes: float | None = None,
+    mesh: Mesh | None = None,
+    say: Callable[[str], None] = print,
+    log_every: int = 10,
+) -> Trained:
+    """Trains, or goes on training, in a folder.
+
+    The folder gets `config.json`, `metrics.jsonl`, `run.safetensors` (all that resuming needs) and
+    `best.safetensors` (the parameters that are best in validation). Without `plan_minutes` a run
+    that was stopped and resumed makes the same updates as one that was not.
+
+    Args:
+      cfg: the training.
+      folder: of the run.
+      minutes: stop after this long, compilation included, saved; None: after `cfg.num_steps`.
+      plan_minutes: the learning rate follows the time trained in all runs over this; None: it
+        follows the updates made over `cfg.num_steps`.
+      mesh: instances of a batch are split over its `data` axis; None: one device.
+      say: prints validations.
+      log_every: updates between lines of the log.
+
+    Raises:
+      ValueError: the folder holds a run with other settings.
+      FolderInUseError: another process trains there.
+    """
+    folder = Path(folder)
+    for name, value in (("minutes", minutes), ("plan_minutes", plan_minutes)):
+        if value is not None:
+            check.positive(**{name: value})
+    with files.lock(folder):
+        _check_same_run(cfg, folder)
+        return _train(cfg, folder, minutes, plan_minutes, mesh, say, log_every)
+
+
+def _train(
+    cfg: SLIMConfig,
+    folder: Path,
+    minutes: float | None,
+    plan_minutes: float | None,
+    mesh: Mesh | None,
+    say: Callable[[str], None],
+    log_every: int,
+) -> Trained:
+    begun = time.monotonic()
+    now, best, about = _start(cfg, folder, mesh)
+    batches = Batches(cfg, mesh)
+    batches.set_state({"index": int(now.step)})
+    validation = Validation(cfg) if cfg.eval_every else None
+    update = _compiled(cfg, now, batches, mesh, validation)
+    say(f"compiled {len(update)} shapes in {time.monotonic() - begun:.1f} s")
+    keeper = Keeper(cfg, folder, validation, best, about["score"], about["minutes"], say)
+
+    def paced(now: TrainState, batch: Problem) -> tuple[TrainState, dict[str, Array]]:
+        done = batches.index - 1
+        progress = keeper.minutes / plan_minutes if plan_minutes else done / max(cfg.num_steps, 1)
+        now = _with_rate(now, learning_rate(cfg, progress), mesh)
+        now, metrics = update[batch.machines.shape](now, batch)
+        size = dict(zip(("jobs", "machines"), batch.machines.shape[1:], strict=True))
+        return now, metrics | size | {"minutes": keeper.minutes}
+
+    watching: list[loop.Hook] = [keeper, logs.JsonLines(folder / "metrics.jsonl", log_every)]
+    if minutes is not None:
+        watching.insert(0, hooks.TimeBudget(max(60 * minutes - (time.monotonic() - begun), 1e-3)))
+    last = loop.fit(paced, now, batches, watching, num_steps=cfg.num_steps)
+    score = keeper.score
+    final = last.params if last.ema is None else last.ema
+    return Trained(final, keeper.best if math.isfinite(score) else final, score, int(last.step))
+
+
+def _start(
+    cfg: SLIMConfig, folder: Path, mesh: Mesh | None
+) -> tuple[TrainState, PyTree, dict[str, Any]]:
+    """The state to begin from, the best parameters so far, and score and minutes."""
+    key = jax.random.key(cfg.seed)
+    params = jax.jit(policy.init_params, static_argnums=1)(rng.fold(key, "init"), cfg.model)
+    if mesh is not None:
+        params = shard.put(params, shard.replicated(mesh))
+    best = jax.device_get(params)
+    now = state.create(key, params, optimizer(cfg), ema=cfg.ema_decay is not None)
+    path = folder / "run.safetensors"
+    config.save(cfg, folder / "config.json")
+    if not path.exists():
+        return now, best, {"score": math.inf, "minutes": 0.0}
+    found, about = pack.load(path, {"state": now, "best": best})
+    if mesh is not None:
+        found["state"] = shard.put(found["state"], shard.replicated(mesh))
+    return found["state"], found["best"], about
+
+
+def _compiled(
+    cfg: SLIMConfig,
+    now: TrainState,
+    batches: Batches,
+    mesh: Mesh | None,
+    validation: "Validation | None",
+) -> dict[tuple[int, ...], Any]:
+    """The step compiled for every shape, all at once in threads."""
+    same = SLIMConfig(
+        cfg.model,
+        batch=cfg.batch,
+        num_samples=cfg.num_samples,
+        clip_norm=cfg.clip_norm,
+        ema_decay=cfg.ema_decay,
+        rollout_dtype=cfg.rollout_dtype,
+    )
+    known = _programs(same, mesh)
+    update = step.make_step(
+        objective.slim(cfg.model, cfg.num_samples, cfg.rollout_dtype),
+        optimizer(cfg),
+        ema_decay=cfg.ema_decay,
+        shardings=state.shardings(now),
+    )
+    now = _with_rate(now, cfg.lr, mesh)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        if validation is not None:
+            pool.submit(validation.compile, now.params)
+        for batch in (batches.at(i) for i in range(len(cfg.shapes))):
+            if batch.machines.shape not in known:
+                lowered = update.lower(now, batch)  # pyright: ignore[reportFunctionMemberAccess]
+                known[batch.machines.shape] = pool.submit(lowered.compile)
+    return {shape: done.result() for shape, done in known.items()}
+
+
+@functools.cache
+def _programs(cfg: SLIMConfig, mesh: Mesh | None) -> dict[tuple[int, ...], Any]:
+    """Compiled steps by shape, kept for the next run of this process with the same settings."""
+    del cfg, mesh
+    return {}
+
+
+def _with_rate(now: TrainState, rate: float, mesh: Mesh | None) -> TrainState:
+    value = jnp.asarray(rate, jnp.float32)
+    if mesh is not None:
+        value = shard.put(value, shard.replicated(mesh))
+    inner = now.opt_state._replace(hyperparams={"learning_rate": value})  # pyright: ignore
+    return dataclasses.replace(now, opt_state=inner)
+
+
+def _check_same_run(cfg: SLIMConfig, folder: Path) -> None:
+    """A folder belongs to one run; only its length may change."""
+    path = folder / "config.json"
+    if not path.exists():
+        return
+    before = config.load(SLIMConfig, path)
+    same = dataclasses.replace(cfg, num_steps=before.num_steps)
+    if same != before:
+        ours, theirs = (config.text(c).splitlines() for c in (same, before))
+        was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
+        raise ValueError(
+            f"{folder} holds a run with {was}; here {now}. Choose another folder, or the same."
+        )
