@@ -72,5 +72,7 @@ def test_the_block_adds_a_system(copy, tmp_path):
     claims = json.loads((copy / "report/results.json").read_text())["claims"]
     assert [(c["system"], c["verdict"]) for c in claims] == [("toy", "holds")]
     assert abs(claims[0]["measured"] - 3.14159) < 0.01
-    listing = subprocess.run([str(command), "list"], cwd=copy, env=env, capture_output=True, text=True)
+    listing = subprocess.run(
+        [str(command), "list"], cwd=copy, env=env, capture_output=True, text=True
+    )
     assert "toy" in listing.stdout, listing.stderr
