@@ -232,6 +232,7 @@ def finish(
     batches: Iterable[Array],
     cfg: MergeConfig,
     alignments: Alignments,
+    diagnose: bool = True,
 ) -> MergeResult:
     """Averages networks in the bases of `alignments`, and repairs the average."""
     pairs = zip(models, alignments, strict=True)
@@ -241,7 +242,7 @@ def finish(
         merged = repair.rescale(network, merged, models, alignments, batches, cfg.weights)
     elif cfg.repair == "bn_reset" and network.batch_statistics is not None:
         merged = repair.reset_batch_stats(network, merged, batches)
-    return MergeResult(merged, alignments, _diagnose(alignments))
+    return MergeResult(merged, alignments, diagnostics_of(alignments) if diagnose else {})
 
 
 def _check(network: Network, models: Sequence[PyTree], cfg: MergeConfig) -> None:
@@ -252,7 +253,8 @@ def _check(network: Network, models: Sequence[PyTree], cfg: MergeConfig) -> None
         basis.check_weights(cfg.weights, len(models))
 
 
-def _diagnose(alignments: Alignments) -> dict[str, dict[str, float]]:
+def diagnostics_of(alignments: Alignments) -> dict[str, dict[str, float]]:
+    """What `MergeResult.diagnostics` says, of these changes of basis."""
     report = {}
     for name in alignments[0]:
         column = [one[name] for one in alignments]

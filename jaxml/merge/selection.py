@@ -52,10 +52,11 @@ def choose(
     results = {}
     for cfg in candidates:
         alignments = merging.alignments_from_moments(network, moments, cfg)
-        results[cfg] = merging.finish(network, models, batches, cfg, alignments)
+        results[cfg] = merging.finish(network, models, batches, cfg, alignments, diagnose=False)
     scores = {cfg: score(result.variables) for cfg, result in results.items()}
     best = max(candidates, key=lambda cfg: scores[cfg])
-    return Chosen(best, results[best], scores)
+    diagnostics = merging.diagnostics_of(results[best].alignments)
+    return Chosen(best, results[best]._replace(diagnostics=diagnostics), scores)
 
 
 def gammas(cfg: MergeConfig, values: Sequence[float] = GAMMAS) -> list[MergeConfig]:

@@ -119,9 +119,18 @@ def sets(num_models: int, count: int, num_sets: int) -> list[list[int]]:
 
 
 def base_networks(
-    cfg: StudyConfig, images: Images, folder: Path, seed: int = 0, say: Say = print
+    cfg: StudyConfig,
+    images: Images,
+    folder: Path,
+    seed: int = 0,
+    say: Say = print,
+    minutes: float | None = None,
 ) -> list[PyTree]:
-    """Trains the base networks, or reads them where an earlier run left them."""
+    """Trains the base networks, or reads them where an earlier run left them.
+
+    Raises:
+      ValueError: a loss that is not finite.
+    """
     path = folder / f"base-{cfg.split}-{seed}.npz"
     if path.exists():
         stacked = storage.load(path)
@@ -132,7 +141,7 @@ def base_networks(
     if cfg.split != "none":
         pairs = [split_rows(cfg.split, images.label, 2, seed + s) for s in range(cfg.num_sets)]
         rows, seeds = [r for pair in pairs for r in pair], seeds[: 2 * cfg.num_sets]
-    trained = train.train(cfg.train, images, seeds, rows, say)
+    trained = train.train(cfg.train, images, seeds, rows, say, minutes)
     if not np.isfinite(trained.losses).all():
         raise ValueError("training diverged; lower train.lr.")
     storage.save(path, jax.tree.map(np.asarray, trained.variables))
@@ -147,9 +156,8 @@ class _Bench:
         self.network: Network = train.build(cfg.train.arch).network
         size, augmented = cfg.align_batch, cfg.train.augmented
         some = data.train.rows(slice(cfg.num_align))
-        self.align = Batches(some, size, augmented, seed, keep_rest=False)
-        self.held_out = Batches(data.held_out, size)
-        self.test = Batches(data.test, size)
+        self.align = list(Batches(some, size, augmented, seed, keep_rest=False))
+        self.held_out, self.test = (list(Batches(x, size)) for x in (data.held_out, data.test))
         if self.network.batch_statistics is not None:
             models = [repair.reset_batch_stats(self.network, m, self.align) for m in models]
         self.models = models

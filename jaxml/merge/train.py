@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -112,8 +113,9 @@ class TrainConfig:
       weight_decay: added to the gradient, on all parameters.
       augmented: random flips and crops.
       dtype: of the computation.
-      over: how the step is mapped over seeds: `vmap` (one large computation, for accelerators) or
-        `unroll` (one network after the other inside the step, for a CPU).
+      over: how the step is mapped over seeds: `vmap` (one batched computation), `map` (one network
+        after the other in a loop on the device, where batched convolutions are slow), `unroll`
+        (one after the other in one program, best for a small network on a CPU).
     """
 
     arch: ArchConfig = ArchConfig()  # noqa: RUF009
@@ -125,18 +127,18 @@ class TrainConfig:
     weight_decay: float = 5e-4
     augmented: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
-    over: Literal["vmap", "unroll"] = "vmap"
+    over: Literal["vmap", "map", "unroll"] = "vmap"
 
     def __post_init__(self):
         check.positive(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
         check.at_least(0, warmup=self.warmup, weight_decay=self.weight_decay)
         check.between(0, 1, momentum=self.momentum)
-        check.one_of(("vmap", "unroll"), over=self.over)
+        check.one_of(("vmap", "map", "unroll"), over=self.over)
         check.one_of(("float32", "bfloat16"), dtype=self.dtype)
 
 
 class Trained(NamedTuple):
-    """Networks as one tree with a leading axis [k], and their mean training loss by epoch [k, e]."""
+    """Networks as one tree with a leading axis [k], and mean training losses by epoch [k, e]."""
 
     variables: PyTree
     losses: np.ndarray
@@ -147,19 +149,19 @@ class Trained(NamedTuple):
         return [jax.tree.map(lambda leaf, k=k: leaf[k], host) for k in range(len(self.losses))]
 
 
-def optimizer(cfg: TrainConfig, steps_per_epoch: int) -> optax.GradientTransformation:
-    """The optimiser and its schedule."""
-    total = max(cfg.epochs * steps_per_epoch, 2)
-    warm = min(max(int(cfg.warmup * steps_per_epoch), 1), total - 1)
-    rate = optax.join_schedules(
-        [
-            optax.linear_schedule(1e-5, cfg.lr, warm),
-            optax.linear_schedule(cfg.lr, 1e-5, total - warm),
-        ],
-        [warm],
-    )
-    decay = optax.add_decayed_weights(cfg.weight_decay)
-    return optax.chain(decay, optax.sgd(rate, momentum=cfg.momentum))
+def rate(cfg: TrainConfig, epoch: float, epochs: int) -> float:
+    """Learning rate at a (fractional) epoch: 1e-5 up to the peak, then down to 1e-5.
+
+    >>> [round(rate(TrainConfig(lr=1.0, warmup=1.0), e, 3), 2) for e in (0, 0.5, 1, 2, 3)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
+    """
+    points = ([0, cfg.warmup, epochs], [1e-5, cfg.lr, 1e-5])
+    return float(np.interp(epoch, *points)) if cfg.warmup < epochs else cfg.lr
+
+
+def _directions(cfg: TrainConfig) -> optax.GradientTransformation:
+    """SGD up to its rate, which the loop gives: the number of epochs may follow from the time."""
+    return optax.chain(optax.add_decayed_weights(cfg.weight_decay), optax.trace(cfg.momentum))
 
 
 def train(
@@ -168,6 +170,7 @@ def train(
     seeds: Sequence[int],
     rows: Sequence[np.ndarray] | None = None,
     say: Callable[[str], None] = lambda text: None,
+    minutes: float | None = None,
 ) -> Trained:
     """Trains one network per seed, all in one computation.
 
@@ -177,6 +180,7 @@ def train(
       seeds: one per network: of initialisation, order and views.
       rows: of `images`, that each network trains on (see `splits.split_rows`); None: all.
       say: prints progress.
+      minutes: as many epochs as fit, by the time of the second, at most `cfg.epochs`.
 
     Raises:
       ValueError: no seed, rows for another number of networks, or a batch larger than the data.
@@ -188,36 +192,49 @@ def train(
     steps = int(np.mean([len(r) for r in rows])) // cfg.batch_size
     check.positive(steps_per_epoch=steps)
     built = build(cfg.arch, cfg.dtype)
-    tx = optimizer(cfg, steps)
-    keys = jnp.stack([jax.random.key(seed) for seed in seeds])
-    carry = jax.jit(functools.partial(_start, built, tx, cfg.over))(keys)
+    tx = _directions(cfg)
+    carry = _start(built, tx, seeds)
     step = jax.jit(functools.partial(_step, built, tx, cfg, images), donate_argnums=0)
     # Rows are gathered as flat bytes: CPUs gather small images pixel by pixel.
     pixels = jnp.asarray(images.image.reshape(len(images.image), -1))
-    labels, losses = jnp.asarray(images.label), []
-    for e in range(cfg.epochs):
-        plan, values = _plan(rows, seeds, e, steps, cfg.batch_size), []
-        for here in plan:
-            carry, value = step(carry, pixels, labels, here)
+    labels, losses, epochs, e = jnp.asarray(images.label), [], cfg.epochs, 0
+    begun = time.monotonic()
+    while e < epochs:
+        plan, values, start = _plan(rows, seeds, e, steps, cfg.batch_size), [], time.monotonic()
+        for i, here in enumerate(plan):
+            carry, value = step(carry, pixels, labels, here, rate(cfg, e + i / steps, epochs))
             values.append(value)
         losses.append(np.mean([np.asarray(v) for v in values], 0))
-        if e % max(1, cfg.epochs // 6) == 0 or e == cfg.epochs - 1:
-            say(f"epoch {e + 1}/{cfg.epochs}: training loss {losses[-1].mean():.4f}")
+        now = time.monotonic()
+        if e == 1 and minutes is not None:
+            left = 60 * minutes - (now - begun)
+            epochs = max(2, min(epochs, 2 + int(left / (now - start))))
+        if e < 2 or e % max(1, epochs // 6) == 0 or e == epochs - 1:
+            took = f"{now - start:.1f} s an epoch"
+            say(f"epoch {e + 1}/{epochs}: training loss {losses[-1].mean():.4f}, {took}")
+        e += 1
     params, state, *_ = carry
     return Trained({"params": params, "state": state}, np.stack(losses, 1))
 
 
-def _start(built: Built, tx: Any, over: str, keys: Array) -> Any:
-    def one(key: Key) -> Any:
+def _start(built: Built, tx: optax.GradientTransformation, seeds: Sequence[int]) -> Any:
+    """The carry of every network, stacked; drawn array by array, which compiles little."""
+
+    def one(seed: int) -> Any:
+        key = jax.random.key(seed)
         variables = built.init(rng.fold(key, "init"))
         params, state = variables["params"], variables["state"]
         return params, state, tx.init(params), rng.fold(key, "train")
 
-    return _map(over)(one)(keys)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, seeds))
 
 
 def _map(over: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return jax.vmap if over == "vmap" else _unrolled
+    return {"vmap": jax.vmap, "map": _looped, "unroll": _unrolled}[over]
+
+
+def _looped(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *trees: jax.lax.map(lambda args: function(*args), trees)
 
 
 def _unrolled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -251,6 +268,7 @@ def _step(
     pixels: Array,
     labels: Array,
     rows: Array,
+    lr: Array,
 ) -> tuple[Any, Array]:
     """One update of every network; `rows` [k, b] are its examples."""
 
@@ -266,6 +284,7 @@ def _step(
 
         (value, state), grads = jax.value_and_grad(objective, has_aux=True)(params)
         updates, moments = tx.update(grads, moments, params)
-        return (optax.apply_updates(params, updates), state, moments, key), value
+        params = jax.tree.map(lambda p, u: p - lr * u, params, updates)
+        return (params, state, moments, key), value
 
     return _map(cfg.over)(update)(*carry, rows)
