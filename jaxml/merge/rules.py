@@ -146,7 +146,8 @@ def convolution(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
 def broadcast(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
     """New and stretched axes are constant."""
     del index
-    slot, labels = op.inputs[0], [None] * len(op.params["shape"])
+    slot = op.inputs[0]
+    labels: list[Label] = [None] * len(op.params["shape"])
     for axis, to in enumerate(op.params["broadcast_dimensions"]):
         labels[to] = flow.labels[slot][axis]
     return [labels]
@@ -232,7 +233,7 @@ def windows(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
 def along(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
     """Concatenation, sorting, running sums: the axis along which they act is frozen."""
     del index
-    axis = op.params.get("dimension", op.params.get("axis"))
+    axis = int(op.params["dimension" if "dimension" in op.params else "axis"])
     labels: list[Label] = [None] * len(flow.shape(op.outputs[0]))
     for slot in op.inputs:
         flow.spaces.freeze(flow.labels[slot][axis])
@@ -248,7 +249,8 @@ def gather(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
     table, numbers = op.inputs[0], op.params["dimension_numbers"]
     if getattr(numbers, "operand_batching_dims", ()):
         return opaque(flow, op, index)
-    sizes, labels = op.params["slice_sizes"], [FIXED] * len(flow.shape(op.outputs[0]))
+    sizes = op.params["slice_sizes"]
+    labels: list[Label] = [FIXED] * len(flow.shape(op.outputs[0]))
     offsets = iter(numbers.offset_dims)
     for axis, label in enumerate(flow.labels[table]):
         whole = sizes[axis] == flow.shape(table)[axis]

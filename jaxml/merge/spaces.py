@@ -115,7 +115,9 @@ def split(label: Label, sizes: list[int], spaces: Spaces) -> list[Label]:
     d = spaces.sizes[found.atom]
     for i, size in enumerate(sizes):
         if size == d and (_product(sizes[:i]), _product(sizes[i + 1 :])) == found[1:]:
-            return [FIXED] * i + [Space(found.atom)] + [FIXED] * (len(sizes) - i - 1)
+            whole: list[Label] = [FIXED] * len(sizes)
+            whole[i] = Space(found.atom)
+            return whole
     spaces.freeze(found)
     return [FIXED] * len(sizes)
 

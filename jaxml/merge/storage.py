@@ -31,7 +31,8 @@ def save(path: Path | str, variables: PyTree, about: Mapping[str, str] | None = 
         weights.write(path, leaves, dict(about or {}))
     elif path.suffix == ".npz":
         with files.aside(path) as part, part.open("wb") as out:
-            np.savez(out, **{name.replace("/", "|"): leaf for name, leaf in leaves.items()})
+            named: dict[str, Any] = {n.replace("/", "|"): leaf for n, leaf in leaves.items()}
+            np.savez(out, **named)
     elif not path.suffix:
         import orbax.checkpoint as ocp
 

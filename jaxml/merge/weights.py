@@ -124,11 +124,12 @@ def _terms(spec: MergeSpec, ours: PyTree, theirs: PyTree) -> dict[str, list[_Ter
                 arrays.setdefault((site.path, site.index), []).append((name, site))
     terms: dict[str, list[_Term]] = {name: [] for name in spec.nodes}
     for (path, index), members in arrays.items():
-        pair = [np.asarray(x[path], np.float32) for x in (a, b)]
-        pair = pair if index is None else [x[index] for x in pair]
+        first, second = (np.asarray(x[path], np.float32) for x in (a, b))
+        if index is not None:
+            first, second = first[index], second[index]
         for name, site in members:
             others = [(other, s) for other, s in members if s is not site]
-            terms[name].append(_Term(*pair, site, others))
+            terms[name].append(_Term(first, second, site, others))
     return terms
 
 

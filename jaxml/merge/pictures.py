@@ -1,0 +1,86 @@
+"""Tables and figures of a study."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from jaxml.merge.study import Curve, Results, Row, table
+from jaxml.report import figure
+from jaxml.report.recipe import Figure, Table
+
+NAMES = {
+    "base": "base, mean",
+    "ensemble": "ensemble",
+    "cca": "CCA Merge",
+    "permute": "permute",
+    "weights": "weight matching",
+    "zipit": "ZipIt!",
+    "ot": "optimal transport",
+    "average": "no alignment",
+}
+
+
+def accuracies(title: str, rows: Sequence[Row], key: str = "accuracy") -> Table:
+    """Mean and deviation over sets, a row per method, a column per number of networks."""
+    found = table(rows, key)
+    counts = sorted({row.count for row in rows})
+    num = {n: len({row.set for row in rows if row.count == n}) for n in counts}
+
+    def cell(by: dict[int, tuple[float, float]], n: int) -> str:
+        return f"{by[n][0]:.2f} ± {by[n][1]:.2f}" if n in by else "-"
+
+    body = tuple((NAMES[method], *(cell(by, n) for n in counts)) for method, by in found.items())
+    sets = ", ".join(f"{num[n]} sets of {n}" for n in counts)
+    caption = f"Percent right on the test images, mean and deviation over {sets}."
+    return Table(title, ("method", *(f"n = {n}" for n in counts)), body, caption)
+
+
+def regularisation(title: str, results: Results) -> Table:
+    """Held-out accuracy by gamma: what the choice was made from."""
+    counts = list(results.held_out)
+    gammas = sorted({g for scores in results.held_out.values() for g in scores})
+    body = tuple(
+        (f"{g:g}", *(f"{results.held_out[n].get(g, float('nan')):.2f}" for n in counts))
+        for g in gammas
+    )
+    caption = "On held-out training images, first set; the best gamma of a column is used."
+    return Table(title, ("gamma", *(f"n = {n}" for n in counts)), body, caption)
+
+
+def nodes(title: str, results: Results) -> Table:
+    """Diagnostics of the first merge of two, by node."""
+    body = tuple(
+        (name, f"{d['mean_correlation']:.3f}", f"{d['condition']:.3g}", f"{d['num_dead']:.0f}")
+        for name, d in results.diagnostics.items()
+    )
+    columns = ("node", "mean canonical correlation", "condition of T", "dead channels")
+    return Table(title, columns, body)
+
+
+def against_count(id: str, title: str, rows: Sequence[Row]) -> Figure:
+    """Accuracy against the number of networks merged."""
+    found = table(rows)
+
+    def plot(axes: Any) -> None:
+        for method, by in found.items():
+            ns = sorted(by)
+            style = {"base": ":", "ensemble": "--"}.get(method, "-")
+            means, spreads = ([by[n][i] for n in ns] for i in (0, 1))
+            axes.errorbar(ns, means, spreads, marker="o", ls=style, capsize=3, label=NAMES[method])
+        axes.set(xlabel="networks merged", ylabel="% right on test images")
+        axes.set_xticks(sorted({row.count for row in rows}))
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    caption = "Bars: deviation over sets of networks."
+    return figure.draw(id, title, caption, plot, (7.2, 3.8))
+
+
+def barriers(id: str, title: str, curves: Sequence[Curve]) -> Figure:
+    """Test loss on the straight way between the reference and the aligned other network."""
+    series = {f"{NAMES[c.method]} (barrier {c.barrier:.2f})": (c.ts, c.losses) for c in curves}
+    caption = (
+        "Left end: the reference. Right end: the other network in the reference's basis; only "
+        "permutations leave its function as it was."
+    )
+    return figure.lines(
+        id, title, caption, series, x="share of the other network", y="test loss, nats"
+    )
