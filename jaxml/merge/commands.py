@@ -1,8 +1,9 @@
 """`jaxml merge run`, `train` and `table`."""
 
+import importlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -23,6 +24,7 @@ from jaxml.merge import (
     study,
 )
 from jaxml.merge import data as images
+from jaxml.merge import network as networks
 from jaxml.merge import train as training
 from jaxml.merge.config import METHODS, MergeConfig, Method
 from jaxml.merge.network import Network, logits
@@ -117,6 +119,23 @@ def _images(dataset: str, path: Path | None, num_held_out: int) -> images.Splits
     return images.load(dataset, num - num_held_out, num_held_out, path)
 
 
+def _named(
+    apply: str, train_apply: str | None, variables: PyTree, splits: images.Splits
+) -> Network:
+    """A network of functions named on the command line."""
+
+    def found(name: str) -> Any:
+        module, _, function = name.partition(":")
+        try:
+            return getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise ValueError(f"apply must be module:function; got {name!r} ({error}).") from None
+
+    x = next(iter(images.Batches(splits.train.rows(slice(2)), 2)))
+    train_fn = None if train_apply is None else found(train_apply)
+    return networks.of_function(found(apply), variables, x, train_fn=train_fn)
+
+
 def _network(
     arch: str, loaded: list[PyTree], splits: images.Splits
 ) -> tuple[Network, list[PyTree]]:
@@ -197,7 +216,7 @@ def _report(
 ) -> None:
     """Scores, diagnostics and the loss between the first two networks, aligned and not."""
     pairs = list(zip(loaded, result.alignments, strict=True))[:2]
-    aligned = [basis.apply_alignment(network.spec, *pair) for pair in pairs]
+    a, b = (basis.apply_alignment(network.spec, one, bases) for one, bases in pairs)
 
     def loss(variables: PyTree) -> float:
         if network.batch_statistics is not None:
@@ -206,7 +225,7 @@ def _report(
 
     curves = {
         "no alignment": evaluate.curve(loaded[0], loaded[1], loss),
-        pictures.NAMES[method]: evaluate.curve(*aligned, loss),
+        pictures.NAMES[method]: evaluate.curve(a, b, loss),
     }
     drawn = figure.lines(
         "barrier",

@@ -8,6 +8,8 @@ space that no input, output or rigid operation pins down, with a writer and a re
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+
 from jaxml.core import tree
 from jaxml.core.types import PyTree
 from jaxml.merge import rules
@@ -147,9 +149,10 @@ def read_tap(values: dict[int, Any], tap: str) -> Any:
     axis %= array.ndim
     d = array.shape[axis] // (outer * inner)
     shape = (*array.shape[:axis], outer, d, inner, *array.shape[axis + 1 :])
-    moved = array.reshape(shape)
-    order = [i for i in range(moved.ndim) if i != axis + 1] + [axis + 1]
-    return moved.transpose(order)
+    cut = jnp.moveaxis(array.reshape(shape), axis + 1, -1)
+    return cut.reshape(
+        *(n for i, n in enumerate(cut.shape[:-1]) if i not in (axis, axis + 1) or n > 1), d
+    )
 
 
 def tap_slot(tap: str) -> int:

@@ -140,7 +140,11 @@ def _cca(node: Node, m: Moments, k: int, cfg: MergeConfig) -> Alignment:
     blocks = (m.own[0], m.own[k], m.cross[k])
     if node.block == 1:
         return one(*blocks)
-    return align_blocks(*blocks, node.block, one, lambda a, _: float(np.sum(a.correlations)))
+
+    def total(alignment: Alignment, _: tuple[np.ndarray, ...]) -> float:
+        return 0.0 if alignment.correlations is None else float(alignment.correlations.sum())
+
+    return align_blocks(*blocks, node.block, one, total)
 
 
 def _permute(node: Node, m: Moments, k: int, cfg: MergeConfig) -> Alignment:

@@ -193,7 +193,10 @@ def _normalised(
                 mean, variance = found[layer.kernel] = _moments(z)
                 goals = (goal_mean[layer.kernel], goal_std[layer.kernel])
                 shift, scale = (jnp.broadcast_to(jnp.asarray(g, z.dtype), z.shape) for g in goals)
-                centred = (z - mean) / jnp.sqrt(variance + 1e-12)
+                low, deviation = (
+                    jnp.broadcast_to(m, z.shape) for m in (mean, jnp.sqrt(variance + 1e-12))
+                )
+                centred = (z - low) / deviation
                 return centred * scale + shift - jnp.broadcast_to(leaves[layer.bias], z.shape)
 
             return change

@@ -69,17 +69,21 @@ def _family(name: str) -> str:
 
 
 def elementwise(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
-    """Equal shapes share their axes; anything else is not understood, and frozen."""
+    """Axes of equal size are shared, axes of size one stretched; anything else is frozen."""
     del index
     out = flow.shape(op.outputs[0])
-    same = [slot for slot in op.inputs if flow.shape(slot) == out]
-    scalars = [slot for slot in op.inputs if flow.shape(slot) == ()]
-    if len(same) + len(scalars) < len(op.inputs) or any(flow.shape(s) != out for s in op.outputs):
+    wide = [slot for slot in op.inputs if flow.shape(slot) != ()]
+    fits = all(_stretches(flow.shape(slot), out) for slot in wide)
+    if not fits or any(flow.shape(slot) != out for slot in op.outputs):
         return opaque(flow, op, 0)
     labels: list[Label] = [None] * len(out)
-    for slot in same:
+    for slot in wide:
         labels = [flow.spaces.unify(a, b) for a, b in zip(labels, flow.labels[slot], strict=True)]
     return [labels for _ in op.outputs]
+
+
+def _stretches(shape: tuple[int, ...], out: tuple[int, ...]) -> bool:
+    return len(shape) == len(out) and all(a in (1, b) for a, b in zip(shape, out, strict=True))
 
 
 def opaque(flow: Flow, op: Operation, index: int) -> list[list[Label]]:
