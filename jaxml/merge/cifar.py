@@ -62,6 +62,7 @@ def study_config(
         counts=counts,
         num_sets=num_sets,
         gammas=(1e-2, 1e-1, 1.0, 10.0, 100.0),
+        choose="first",
         num_train=48_000,
         num_held_out=2_000,
         num_align=20_000,

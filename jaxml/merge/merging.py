@@ -1,6 +1,8 @@
 """Merging N trained networks of one architecture into one: align all to a reference, average."""
 
+import concurrent.futures
 import functools
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -106,8 +108,11 @@ def alignments_from_moments(
       ValueError: another method; `zipit` without the moments of all pairs, or on blocks.
     """
     found: Alignments = [{} for _ in range(len(next(iter(moments.values())).mean))]
-    for name, node in network.spec:
-        per_model = _of_node(node, moments[name], cfg)
+    # LAPACK leaves the interpreter's lock, so that nodes are decomposed side by side.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        nodes = list(network.spec)
+        every = list(pool.map(lambda pair: _of_node(pair[1], moments[pair[0]], cfg), nodes))
+    for (name, _), per_model in zip(nodes, every, strict=True):
         for k, alignment in enumerate(per_model):
             found[k][name] = alignment
     return found

@@ -99,7 +99,7 @@ def _provenance(splits: data.Splits) -> tuple[str, str, str, str]:
 
 _MLP = TrainConfig(ArchConfig("mlp"), epochs=12, batch_size=200, over="unroll")
 _FASHION = study.StudyConfig(
-    _MLP, num_models=10, counts=(2, 3, 5, 10), num_sets=3, num_held_out=10_000
+    _MLP, num_models=10, counts=(2, 3, 5, 10), num_sets=4, num_held_out=10_000
 )
 _SHORT = dataclasses.replace(
     _FASHION,

@@ -10,7 +10,7 @@ from jaxml.merge.config import MergeConfig
 from jaxml.merge.covariance import Moments
 from jaxml.merge.network import Network
 
-GAMMAS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+GAMMAS = (1e-2, 1e-1, 0.3, 1.0, 3.0, 10.0, 100.0)
 """Relative regularisations tried by default."""
 
 

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -32,8 +32,8 @@ class StudyConfig:
       counts: numbers of networks merged, n.
       num_sets: sets of n networks, disjoint as far as k reaches.
       methods: of merging.
-      gammas: relative regularisations of `cca`; the best on held-out images of the first set is
-        used for all.
+      gammas: relative regularisations of `cca`, of which held-out images choose.
+      choose: for "each" set of networks anew, or on the "first" set of n for all of them.
       num_train: training images.
       num_held_out: further training images, to choose on.
       num_align: training images that features and batch statistics are taken from.
@@ -49,6 +49,7 @@ class StudyConfig:
     num_sets: int = 3
     methods: tuple[str, ...] = METHODS
     gammas: tuple[float, ...] = selection.GAMMAS
+    choose: Literal["each", "first"] = "each"
     num_train: int = 20_000
     num_held_out: int = 2_000
     num_align: int = 10_000
@@ -62,6 +63,7 @@ class StudyConfig:
         check.between(1, self.num_train, num_align=self.num_align)
         check.positive(num_sets=self.num_sets, align_batch=self.align_batch)
         check.one_of(SPLITS, split=self.split)
+        check.one_of(("each", "first"), choose=self.choose)
         for method in self.methods:
             check.one_of(METHODS, method=method)
         for count in self.counts:
@@ -96,11 +98,19 @@ class Curve(NamedTuple):
 
 
 class Results(NamedTuple):
-    """All scores, the first set's curves, scores of gammas by count, seconds of each phase."""
+    """What a study found.
+
+    Attributes:
+      rows: all scores on test images.
+      curves: between the first two networks.
+      held_out: by n and gamma, the score of every set that chose.
+      diagnostics: of the first merge of two by `cca`.
+      seconds: of each phase.
+    """
 
     rows: list[Row]
     curves: list[Curve]
-    held_out: dict[int, dict[float, float]]
+    held_out: dict[int, dict[float, list[float]]]
     diagnostics: dict[str, dict[str, float]]
     seconds: dict[str, float]
 
@@ -264,7 +274,7 @@ def _one(
     cfg: Any = MergeConfig(method=method, seed=bench.seed)  # pyright: ignore[reportArgumentType]
     if method in ("average", "weights"):
         return cfg, merging.merge(bench.network, models, bench.align, cfg)
-    if method == "cca" and count not in bench.gamma:
+    if method == "cca" and (bench.cfg.choose == "each" or count not in bench.gamma):
         chosen = selection.choose(
             bench.network,
             models,
@@ -274,7 +284,9 @@ def _one(
             moments,
         )
         bench.gamma[count] = chosen.cfg
-        results.held_out[count] = {c.gamma: score for c, score in chosen.scores.items()}
+        seen = results.held_out.setdefault(count, {})
+        for candidate, score in chosen.scores.items():
+            seen.setdefault(candidate.gamma, []).append(score)
         return chosen.cfg, chosen.result
     cfg = bench.gamma[count] if method == "cca" else cfg
     alignments = merging.alignments_from_moments(bench.network, moments, cfg)
