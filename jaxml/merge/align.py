@@ -16,6 +16,10 @@ UNCORRELATED = 1e-6
 """Canonical correlations below this say nothing about direction."""
 
 
+type Roots = tuple[np.ndarray, np.ndarray]
+"""A symmetric square root and its inverse."""
+
+
 class Alignment(NamedTuple):
     """A change of basis of one node.
 
@@ -91,6 +95,7 @@ def cca_align(
     gamma: float = 0.1,
     *,
     relative: bool = True,
+    reference_roots: Roots | None = None,
 ) -> Alignment:
     """The canonical-correlation change of basis (CCA Merge, arXiv 2407.05385).
 
@@ -106,6 +111,7 @@ def cca_align(
       gamma: added to the diagonals, >= 0.
       relative: gamma is in units of the mean variance, trace(S) / d, of each network; the
         paper's is absolute.
+      reference_roots: `regularised_roots(sxx, ...)`, to make them once for many networks.
 
     Raises:
       ValueError: gamma < 0, shapes that differ, values that are not finite, or gamma = 0 with a
@@ -128,12 +134,13 @@ def cca_align(
     matrix, inverse = np.eye(d)[match], np.eye(d)[match].T
     inner = np.searchsorted(np.sort(live_y), match[live_x])
     columns = np.sort(live_y)
+    share = [gamma * (np.trace(s) / d if relative else 1.0) for s in (sxx, syy)]
+    x_roots = reference_roots if len(live_x) == d else None
     found = _cca(
-        sxx[np.ix_(live_x, live_x)],
-        syy[np.ix_(columns, columns)],
+        x_roots or _roots(sxx[np.ix_(live_x, live_x)], share[0], "sxx"),
+        _roots(syy[np.ix_(columns, columns)], share[1], "syy"),
         sxy[np.ix_(live_x, columns)],
         np.eye(len(columns))[inner],
-        [gamma * (np.trace(s) / d if relative else 1.0) for s in (sxx, syy)],
     )
     matrix[np.ix_(live_x, columns)], inverse[np.ix_(columns, live_x)] = found[:2]
     return Alignment(matrix, inverse, match, found[2], num_dead)
@@ -152,22 +159,23 @@ def _live(
 
 
 def _cca(
-    sxx: np.ndarray,
-    syy: np.ndarray,
-    sxy: np.ndarray,
-    prior: np.ndarray,
-    gammas: list[float],
+    x_roots: Roots, y_roots: Roots, sxy: np.ndarray, prior: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T, its inverse, and the canonical correlations."""
-    (x_root, x_white), (y_root, y_white) = (
-        _roots(s, g, name) for s, g, name in ((sxx, gammas[0], "sxx"), (syy, gammas[1], "syy"))
-    )
+    (x_root, x_white), (y_root, y_white) = x_roots, y_roots
     left, correlations, right = np.linalg.svd(x_white @ sxy @ y_white)
     rotation = _polar(left, correlations, right, x_white @ prior @ y_root)
     return x_root @ rotation @ y_white, y_root @ rotation.T @ x_white, correlations
 
 
-def _roots(s: np.ndarray, gamma: float, name: str) -> tuple[np.ndarray, np.ndarray]:
+def regularised_roots(s: np.ndarray, gamma: float, *, relative: bool = True) -> Roots:
+    """(S + gamma I)^1/2 and (S + gamma I)^-1/2 of the reference; arguments as in `cca_align`."""
+    check.at_least(0, gamma=gamma)
+    share = gamma * (np.trace(s) / len(s) if relative else 1.0)
+    return _roots(np.asarray(s, np.float64), share, "sxx")
+
+
+def _roots(s: np.ndarray, gamma: float, name: str) -> Roots:
     """(S + gamma I)^1/2 and (S + gamma I)^-1/2, symmetric."""
     values, vectors = np.linalg.eigh((s + s.T) / 2)
     values = np.clip(values, 0.0, None) + gamma

@@ -124,9 +124,10 @@ def _of_node(node: Node, m: Moments, cfg: MergeConfig) -> list[Alignment]:
     if method == "zipit":
         return _zipit(node, m, cfg)
     check.one_of(("cca", "permute", "ot"), method=method)
+    if method == "cca" and node.block == 1:
+        return [align.identity(d), *_cca_all(m, cfg)]
     pair = PAIRS[method]
-    others = [pair(node, m, k, cfg) for k in range(1, num)]
-    return [align.identity(d), *others]
+    return [align.identity(d), *(pair(node, m, k, cfg) for k in range(1, num))]
 
 
 def _zipit(node: Node, m: Moments, cfg: MergeConfig) -> list[Alignment]:
@@ -140,16 +141,32 @@ def _zipit(node: Node, m: Moments, cfg: MergeConfig) -> list[Alignment]:
     return zipit_align(similar, len(m.mean), cfg.alpha, cfg.beta)
 
 
+def _cca_all(m: Moments, cfg: MergeConfig) -> list[Alignment]:
+    """Every other network to the reference, whose covariance is decomposed once."""
+    relative, roots = cfg.gamma_mode == "relative", None
+    if np.diag(m.own[0]).min() > align.DEAD * np.trace(m.own[0]) / len(m.own[0]):
+        roots = align.regularised_roots(m.own[0], cfg.gamma, relative=relative)
+    return [
+        align.cca_align(
+            m.own[0],
+            m.own[k],
+            m.cross[k],
+            cfg.gamma,
+            relative=relative,
+            reference_roots=roots,
+        )
+        for k in range(1, len(m.mean))
+    ]
+
+
 def _cca(node: Node, m: Moments, k: int, cfg: MergeConfig) -> Alignment:
+    """Block by block."""
     one = functools.partial(align.cca_align, gamma=cfg.gamma, relative=cfg.gamma_mode == "relative")
-    blocks = (m.own[0], m.own[k], m.cross[k])
-    if node.block == 1:
-        return one(*blocks)
 
     def total(alignment: Alignment, _: tuple[np.ndarray, ...]) -> float:
         return 0.0 if alignment.correlations is None else float(alignment.correlations.sum())
 
-    return align_blocks(*blocks, node.block, one, total)
+    return align_blocks(m.own[0], m.own[k], m.cross[k], node.block, one, total)
 
 
 def _permute(node: Node, m: Moments, k: int, cfg: MergeConfig) -> Alignment:
