@@ -62,27 +62,38 @@ def against_count(id: str, title: str, rows: Sequence[Row]) -> Figure:
     """Accuracy against the number of networks merged."""
     found = table(rows)
 
+    aligned = [m for m in found if m != "average"]
+    lowest = min(mean for m in aligned for mean, _ in found[m].values()) - 2
+    lines = {"base": ":", "ensemble": "--"}
+
     def plot(axes: Any) -> None:
         for method, by in found.items():
             ns = sorted(by)
-            style = {"base": ":", "ensemble": "--"}.get(method, "-")
             means, spreads = ([by[n][i] for n in ns] for i in (0, 1))
-            axes.errorbar(ns, means, spreads, marker="o", ls=style, capsize=3, label=NAMES[method])
+            own: dict[str, Any] = {"color": figure.INK} if method in lines else {}
+            own |= {"ls": lines.get(method, "-"), "label": NAMES[method]}
+            axes.errorbar(ns, means, spreads, marker="o", capsize=3, **own)
         axes.set(xlabel="networks merged", ylabel="% right on test images")
+        axes.set_ylim(bottom=lowest)
         axes.set_xticks(sorted({row.count for row in rows}))
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    caption = "Bars: deviation over sets of networks."
+    caption = "Bars: deviation over sets of networks. What lies below the picture is in the table."
     return figure.draw(id, title, caption, plot, (7.2, 3.8))
 
 
 def barriers(id: str, title: str, curves: Sequence[Curve]) -> Figure:
     """Test loss on the straight way between the reference and the aligned other network."""
-    series = {f"{NAMES[c.method]} (barrier {c.barrier:.2f})": (c.ts, c.losses) for c in curves}
     caption = (
         "Left end: the reference. Right end: the other network in the reference's basis; only "
         "permutations leave its function as it was."
     )
-    return figure.lines(
-        id, title, caption, series, x="share of the other network", y="test loss, nats"
-    )
+
+    def plot(axes: Any) -> None:
+        for curve in curves:
+            label = f"{NAMES[curve.method]}\nbarrier {curve.barrier:.2f}"
+            axes.plot(curve.ts, curve.losses, marker="o", label=label)
+        axes.set(xlabel="share of the other network", ylabel="test loss, nats")
+        axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+
+    return figure.draw(id, title, caption, plot, (7.2, 3.8))

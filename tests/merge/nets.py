@@ -10,7 +10,7 @@ from jaxml.merge import align, basis, network
 from jaxml.models import bert, mlp, resnet, vgg
 
 MLP = mlp.MlpConfig(20, (16, 12), 5)
-VGG = vgg.VggConfig(4, width_multiplier=1 / 8, hidden=(6,))
+VGG = vgg.VggConfig(4, width_multiplier=1 / 16, hidden=(6,))
 VGG_BN = vgg.VggConfig(4, width_multiplier=1 / 16, batch_norm=True)
 RESNET = resnet.ResNetConfig(4, (2, 1), (4, 6), shortcut=3)
 BERT = bert.BertConfig(20, 16, 2, 4, 24, 8, pooler=False)
@@ -20,12 +20,12 @@ BERT = bert.BertConfig(20, 16, 2, 4, 24, 8, pooler=False)
 def case(name):
     """Network, its variables with all leaves random, and inputs."""
     key = jax.random.key(0)
-    images = jax.random.normal(jax.random.key(1), (48, 32, 32, 3))
+    images = jax.random.normal(jax.random.key(1), (48 if name == "resnet" else 16, 32, 32, 3))
     if name == "mlp":
         x = jax.random.normal(jax.random.key(1), (256, 20))
         return network.of_mlp(MLP), shaken({"params": mlp.init(key, MLP)}), x
     if name == "bert":
-        x = jax.random.randint(jax.random.key(1), (32, 8), 0, 20)
+        x = jax.random.randint(jax.random.key(1), (16, 8), 0, 20)
         return network.of_bert(BERT), shaken({"params": bert.init(key, BERT)}), x
     module, cfg, of = {
         "vgg": (vgg, VGG, network.of_vgg),

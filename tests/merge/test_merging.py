@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxml.merge import MergeConfig, align, basis, merge, merging
-from jaxml.merge.network import Network
+from jaxml.merge.network import Network, jitted
 from tests.merge import nets, oracle
 
 FAMILIES = ("mlp", "vgg", "resnet", "bert")
@@ -45,7 +45,7 @@ def test_a_permuted_copy_merges_back(name, method):
 
 
 def _live(net, variables, x, node):
-    features = np.asarray(net.forward(variables, x)[1][node])
+    features = np.asarray(jitted(net.forward)(variables, x[::2])[1][node])
     return features.reshape(-1, features.shape[-1]).std(0) > 1e-6
 
 
