@@ -43,8 +43,15 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("jaxml.jsp.commands:train", "train a policy by self-labelling"),
         "bench": ("jaxml.jsp.commands:bench", "solve classical instances, with gaps"),
     },
+    "merge": {
+        "run": ("jaxml.merge.commands:run", "merge trained networks, score base, ensemble, merge"),
+        "train": ("jaxml.merge.commands:train", "train networks from different seeds to merge"),
+        "table": ("jaxml.merge.commands:table", "print the scores and claims of a finished study"),
+    },
 }
 """Verbs of `data` and of every built system."""
+DEFAULT_VERBS: dict[str, str] = {"merge": "run"}
+"""Verbs that may be left out before the name of a file."""
 
 
 def usage() -> str:
@@ -98,6 +105,8 @@ def resolve(words: Sequence[str]) -> tuple[str, str, list[str]]:
         return COMMANDS[name][0], name, rest
     if not rest or rest[0].startswith("-"):
         raise UsageError(f"`jaxml {name}` needs a verb: {', '.join(GROUPS[name])}.")
+    if name in DEFAULT_VERBS and rest[0] not in GROUPS[name] and os.path.exists(rest[0]):
+        rest = [DEFAULT_VERBS[name], *rest]
     verb = _choose(rest[0], GROUPS[name], f"verb of {name}")
     return GROUPS[name][verb][0], f"{name} {verb}", rest[1:]
 

@@ -87,7 +87,8 @@ def _write_benchmarks(args: argparse.Namespace, cfg: SLIMConfig, params: Any) ->
         rows, sequences = rows + more, sequences | seqs
         files.write_text(args.folder / "benchmark.json", json.dumps(rows, indent=0) + "\n")
         with files.aside(args.folder / "sequences.npz") as part, part.open("wb") as handle:
-            np.savez_compressed(handle, **sequences)
+            save: Any = np.savez_compressed  # its stub takes names for options
+            save(handle, **sequences)
 
 
 def _arguments() -> argparse.Namespace:

@@ -140,7 +140,7 @@ def compiled(
     """`(params, problem, keys, temperatures) -> Rollouts` compiled ahead for one shape."""
     num_jobs, num_machines = shape
     sizes = ((num_jobs, num_machines), (num_jobs, num_machines), (num_jobs,), (num_jobs,))
-    ints = [jax.ShapeDtypeStruct(size, jnp.int32) for size in (*sizes, (num_machines,))]
+    ints: Any = [jax.ShapeDtypeStruct(size, jnp.int32) for size in (*sizes, (num_machines,))]
     keys = jax.eval_shape(lambda: sample_keys(jax.random.key(0), num_samples))
     temperatures = jax.ShapeDtypeStruct((num_samples,), jnp.float32)
     params = param.abstract(policy.params(cfg))

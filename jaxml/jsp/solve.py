@@ -125,7 +125,7 @@ def _sampling(
     def run() -> tuple[np.ndarray, np.ndarray]:
         found, draw = [], rollout.compiled(cfg, _shape(instance, how), share)
         for view, problem, own in zip(views, problems, keys, strict=True):
-            drawn = np.asarray(draw(params, problem, own, temperatures).seqs)
+            drawn = np.asarray(draw(params, problem, own, jax.numpy.asarray(temperatures)).seqs)
             rows = drawn[drawn >= 0].reshape(share, -1)
             found += [rows if view is instance else _mirrored(instance, view, rows)]
         seqs = np.concatenate(found)

@@ -120,7 +120,7 @@ class Validation:
         ]
         self.problems = pad_batch(rows)
         self.bounds = np.asarray([row.trivial_bound for row in rows], np.float64)
-        self._measure = jax.jit(functools.partial(_makespans, cfg.model))
+        self._measure: Any = jax.jit(functools.partial(_makespans, cfg.model))
         temperatures = jnp.ones((cfg.eval_samples + 1,)).at[0].set(0.0)
         self._inputs = (self.problems, rng.fold(key, "samples"), temperatures)
 

@@ -1,0 +1,197 @@
+"""The study on CIFAR, from one file of images: `python -m jaxml.merge.cifar --help`.
+
+Needs jax, numpy, flax and scipy only. Base networks stay in `--cache`, so that a second call goes
+on where the first was stopped; scores are written after every count.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+
+from jaxml.core import files
+from jaxml.merge import data, study
+from jaxml.merge.splits import SPLITS
+from jaxml.merge.train import ArchConfig, TrainConfig
+
+
+def study_config(
+    arch: str,
+    *,
+    num_models: int = 10,
+    counts: tuple[int, ...] = (2, 3, 4, 5),
+    num_sets: int = 4,
+    epochs: int = 100,
+    split: str = "none",
+    width: float | None = None,
+    over: str = "map",
+    classes: int = 10,
+) -> study.StudyConfig:
+    """The published recipe: VGG11 or ResNet20, SGD with peak 0.08 or 0.5, batches of 500.
+
+    Args:
+      arch: "vgg" (VGG11, no norm) or "resnet" (ResNet20).
+      num_models: base networks.
+      counts: numbers of networks merged.
+      num_sets: sets of each.
+      epochs: of training (200 in the paper).
+      split: see `splits.split_rows`.
+      width: multiplier; 1 for vgg, 4 for resnet by default.
+      over: see `TrainConfig`.
+      classes: of the data.
+    """
+    vgg = arch == "vgg"
+    width = (1.0 if vgg else 4.0) if width is None else width
+    network = ArchConfig(arch, 11 if vgg else 20, width, num_classes=classes, image=(32, 32, 3))  # pyright: ignore[reportArgumentType]
+    train = TrainConfig(
+        network,
+        epochs,
+        batch_size=500,
+        lr=0.08 if vgg else 0.5,
+        warmup=5.0,
+        augmented=True,
+        dtype="bfloat16",
+        over=over,  # pyright: ignore[reportArgumentType]
+    )
+    return study.StudyConfig(
+        train,
+        num_models=num_models,
+        counts=counts,
+        num_sets=num_sets,
+        gammas=(1e-2, 1e-1, 1.0, 10.0, 100.0),
+        choose="first",
+        num_train=48_000,
+        num_held_out=2_000,
+        num_align=20_000,
+        align_batch=500,
+        split=split,  # pyright: ignore[reportArgumentType]
+        curve_points=11,
+    )
+
+
+def record(cfg: study.StudyConfig, results: study.Results, about: dict[str, object]) -> str:
+    """Everything measured, as JSON."""
+    return json.dumps(
+        {
+            **about,
+            "config": dataclasses.asdict(cfg),
+            "rows": [row._asdict() for row in results.rows],
+            "curves": [curve._asdict() for curve in results.curves],
+            "held_out": {str(n): scores for n, scores in results.held_out.items()},
+            "diagnostics": results.diagnostics,
+            "seconds": results.seconds,
+        },
+        indent=1,
+    )
+
+
+def pack(path: Path) -> None:
+    """Writes the complete CIFAR-10 of this machine's data folders as one npz."""
+    from jaxml.inputs import image
+
+    arrays = {}
+    for split in ("train", "test"):
+        images, labels = image.labelled("cifar10_complete", split)
+        arrays |= {f"{split}_image": images, f"{split}_label": labels.astype(np.uint8)}
+    with files.aside(path) as part, part.open("wb") as out:
+        np.savez(out, **arrays)
+
+
+def join(folder: Path) -> Path:
+    """One npz from lossless WebP mosaics `cifar10-train-00.webp`, ... and label files in a folder.
+
+    Raises:
+      FileNotFoundError: a shard is missing.
+    """
+    from jaxml.inputs.raw import mosaic_tiles
+
+    path = folder / "cifar10.npz"
+    if path.exists():
+        return path
+    arrays = {}
+    for split, num in (("train", 20), ("test", 4)):
+        shards = [folder / f"cifar10-{split}-{i:02d}.webp" for i in range(num)]
+        if missing := [shard.name for shard in shards if not shard.exists()]:
+            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}.")
+        tiles = np.concatenate([mosaic_tiles(shard.read_bytes()) for shard in shards])
+        labels = np.load(folder / f"cifar10-{split}-labels.npy", allow_pickle=False)
+        arrays |= {f"{split}_image": tiles, f"{split}_label": labels}
+    with files.aside(path) as part, part.open("wb") as out:
+        np.savez(out, **arrays)
+    return path
+
+
+def main(words: list[str] | None = None) -> None:
+    """Trains, merges, writes `NAME.json` into `--out`."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="npz, or a folder of WebP shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/merge-base"))
+    parser.add_argument("--arch", choices=("vgg", "resnet"), default="vgg")
+    parser.add_argument("--width", type=float)
+    parser.add_argument("--models", type=int, default=10)
+    parser.add_argument("--counts", type=int, nargs="+", default=[2, 3, 4, 5])
+    parser.add_argument("--sets", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--minutes", type=float, help="of training: as many epochs as fit")
+    parser.add_argument("--split", choices=SPLITS, default="none")
+    parser.add_argument("--over", choices=("vmap", "map", "unroll"), default="map")
+    parser.add_argument("--train", type=int, default=48_000, help="training images")
+    parser.add_argument("--held-out", type=int, default=2_000)
+    parser.add_argument("--align", type=int, default=20_000, help="images features are taken from")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(words)
+    path = join(args.data) if args.data.is_dir() else args.data
+    splits = data.load_npz(path, args.train, args.held_out)
+    cfg = study_config(
+        args.arch,
+        num_models=args.models,
+        counts=tuple(args.counts),
+        num_sets=args.sets,
+        epochs=args.epochs,
+        split=args.split,
+        width=args.width,
+        over=args.over,
+        classes=int(splits.train.label.max()) + 1,
+    )
+    cfg = dataclasses.replace(
+        cfg, num_train=args.train, num_held_out=args.held_out, num_align=args.align
+    )
+    _measure(cfg, splits, args)
+
+
+def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespace) -> None:
+    import jax
+
+    arch = cfg.train.arch
+    name = f"{arch.kind}{arch.depth}x{arch.width:g}-{cfg.split}"
+    begun = time.monotonic()
+    models = study.base_networks(
+        cfg, splits.train, args.cache / name, args.seed, _say, args.minutes
+    )
+    trained_s = time.monotonic() - begun
+    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "name": name}
+    about |= {"num_test": len(splits.test.label), "train_s": trained_s}
+    gathered = study.Results([], [], {}, {}, {})
+    for count in cfg.counts:
+        # One count at a time, so that what is done is written if the time runs out.
+        one = study.run(dataclasses.replace(cfg, counts=(count,)), splits, models, args.seed, _say)
+        gathered.rows.extend(one.rows)
+        gathered.curves.extend(one.curves)
+        gathered.held_out.update(one.held_out)
+        gathered.diagnostics.update(one.diagnostics)
+        for phase, seconds in one.seconds.items():
+            gathered.seconds[phase] = gathered.seconds.get(phase, 0.0) + seconds
+        about["wall_s"] = time.monotonic() - begun
+        files.write_text(args.out / f"{name}.json", record(cfg, gathered, about))
+
+
+def _say(text: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
