@@ -29,7 +29,7 @@ def package_mm2(system: System, area: AreaConfig | None = None) -> Number:
 
     >>> from jaxml.chiplet import presets
     >>> round(package_mm2(presets.default(1, 1)), 1)
-    17.8
+    18.4
     """
     cost, die = area or AreaConfig(), system.die
     macs = die.num_arrays * die.array_rows * die.array_cols

@@ -19,7 +19,10 @@ def _devices(say: Console) -> None:
 
 
 def _kernels() -> Table:
-    table = Table("op", "case", "implementation", "why", title="kernels", title_justify="left")
+    table = Table(title="kernels", title_justify="left")
+    for name in ("op", "case", "implementation"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("why")
     device = jax.devices()[0]
     for case in (cases.training(4096), cases.training(4096, num_heads=32, width=64)):
         spec = problem.Problem(

@@ -149,6 +149,7 @@ def random_instance(
 
     The defaults are the distribution of the paper's training instances.
 
+    >>> import jax
     >>> random_instance(jax.random.key(0), 3, 2).shape
     (3, 2)
     """
