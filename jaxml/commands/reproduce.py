@@ -100,6 +100,7 @@ def main(
     chosen = [recipe for recipe in recipes(systems) if scale in recipe.scales]
     if not chosen:
         raise ValueError(f"no recipe among {', '.join(systems) or 'all'} has scale {scale!r}.")
+    _keep_compiled(out / "compiled")
     about = environment.describe()
     parts = []
     for recipe in chosen:
@@ -108,6 +109,14 @@ def main(
     say.print(_summary(parts))
     say.print(f"page: {written}   numbers: {out / 'results.json'}")
     return int(any(part.error for part in parts))
+
+
+def _keep_compiled(folder: Path) -> None:
+    """Programs compiled once serve every run of the same shapes, also after an interruption."""
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(folder.absolute()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def _summary(parts: Sequence[page.Part]) -> Table:

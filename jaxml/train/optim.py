@@ -2,8 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from jaxml.core import check, param
@@ -121,10 +123,36 @@ def make(
       decay_mask: a tree of bools like the parameters (e.g. `matrices(declared)`), or a function
         of the parameters that gives it; True where weight decay acts.
     """
-    rate = schedule(cfg)
     decay = [optax.add_decayed_weights(cfg.weight_decay, decay_mask)] if cfg.weight_decay else []
     clip = [] if cfg.clip_norm is None else [optax.clip_by_global_norm(cfg.clip_norm)]
-    return optax.chain(*clip, _direction(cfg), *decay, optax.scale_by_learning_rate(rate))
+    return optax.chain(*clip, _direction(cfg), *decay, _descend(cfg))
+
+
+class RateState(NamedTuple):
+    """Updates made, and the highest learning rate.
+
+    That is an array, so that runs that differ in it alone share one compiled step.
+    """
+
+    count: jax.Array
+    peak: jax.Array
+
+
+def _descend(cfg: OptimConfig) -> optax.GradientTransformation:
+    """Scales by minus the learning rate of the schedule."""
+    share = schedule(dataclasses.replace(cfg, lr=1.0))
+
+    def init(params: PyTree) -> RateState:
+        del params
+        return RateState(jnp.zeros((), jnp.int32), jnp.float32(cfg.lr))
+
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
+        del params
+        rate = -state.peak * share(state.count)
+        updates = jax.tree.map(lambda x: (rate * x).astype(x.dtype), updates)
+        return updates, RateState(state.count + 1, state.peak)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _direction(cfg: OptimConfig) -> optax.GradientTransformation:
