@@ -36,8 +36,8 @@ def forward_calls(pair: Pair, seq_len: int, rows: int = 1) -> dict[str, Callable
     """One compiled forward pass of each model, as calls without arguments."""
 
     def call(lm: LanguageModel, params: PyTree) -> Callable[[], Any]:
-        run = jax.jit(lambda p, ids: lm.hidden(p, ids))
         ids = _ids(lm, rows, seq_len)
+        run = jax.jit(lambda p, ids: lm.hidden(p, ids)).lower(params, ids).compile()
         return lambda: run(params, ids)
 
     return {name: call(lm, params) for name, (lm, params) in pair.items()}
