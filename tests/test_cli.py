@@ -17,7 +17,8 @@ def jaxml(*words, **env):
     """Runs the command line in a new process."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "kernels")])
     full = {**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
-    full |= {"XLA_FLAGS": "", **env}
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    full |= {"XLA_FLAGS": quick, **env}
     full = {name: value for name, value in full.items() if value is not None}
     run = [sys.executable, "-m", "jaxml.cli", *words]
     return subprocess.run(run, capture_output=True, text=True, env=full, timeout=300)

@@ -91,6 +91,7 @@ def test_eight_devices_make_the_same_update(straight, tmp_path, monkeypatch):
     assert logs[0]["loss"] == pytest.approx(logs[1]["loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path):
     """Greedy schedules on instances that no update saw get shorter."""
     cfg = dataclasses.replace(CFG, num_steps=60, eval_every=60, eval_instances=32, eval_samples=4)
