@@ -3,7 +3,8 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-SYSTEMS ?=
+# Several: SYSTEMS="tnl chiplet"; all that are built: SYSTEMS=
+SYSTEMS ?= tnl
 SCALE ?= laptop
 WORKERS ?= 2
 
