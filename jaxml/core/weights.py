@@ -166,7 +166,7 @@ def export_tree(params: PyTree, rules: Iterable[Rule]) -> Tensors:
         num_layers = array.shape[0] if "{i}" in rule.theirs else None
         for index, name in enumerate(_names(rule, num_layers)):
             part = array if num_layers is None else array[index]
-            tensors[name] = np.ascontiguousarray(rule.dump(part))
+            tensors[name] = np.asarray(rule.dump(part), order="C")
     return tensors
 
 

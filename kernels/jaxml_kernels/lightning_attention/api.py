@@ -9,15 +9,17 @@ from jax.core import Tracer
 
 from jaxml_kernels import dispatch
 from jaxml_kernels.lightning_attention import decay, mosaic_gpu, packing, pallas_tpu, problem, xla
-from jaxml_kernels.lightning_attention.reference import accumulator, lightning_attention_reference
+from jaxml_kernels.lightning_attention.reference import (
+    accumulator,
+    lightning_attention_reference,
+    state_or_zero,
+)
 from jaxml_kernels.lightning_attention.vjp import differentiable
 
 
 def _reference(q, k, v, log_decay, initial_state, run_ids, want_final):
-    if initial_state is None:
-        shape = (q.shape[0], q.shape[2], q.shape[3], v.shape[3])
-        initial_state = jnp.zeros(shape, accumulator(q.dtype))
-    o, final = lightning_attention_reference(q, k, v, log_decay, initial_state, run_ids)
+    start = state_or_zero(initial_state, k, v)
+    o, final = lightning_attention_reference(q, k, v, log_decay, start, run_ids)
     return o, final if want_final else None
 
 

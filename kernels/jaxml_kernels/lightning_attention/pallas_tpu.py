@@ -14,7 +14,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from jaxml_kernels.lightning_attention.problem import Problem
-from jaxml_kernels.lightning_attention.reference import accumulator
+from jaxml_kernels.lightning_attention.reference import state_or_zero
 
 CHUNK = 128
 
@@ -161,11 +161,6 @@ def sweep(
     return jnp.moveaxis(o[:, :, :seq_len], 1, 2), final
 
 
-def _state(state: jax.Array | None, k: jax.Array, v: jax.Array) -> jax.Array:
-    shape = (k.shape[0], k.shape[2], k.shape[3], v.shape[3])
-    return jnp.zeros(shape, accumulator(k.dtype)) if state is None else state
-
-
 def forward(
     q_bthc: jax.Array,
     k_bthc: jax.Array,
@@ -178,7 +173,7 @@ def forward(
     interpret: Any = False,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Outputs and the final state; arguments as in the reference."""
-    start = _state(initial_state, k_bthc, v_bthe)
+    start = state_or_zero(initial_state, k_bthc, v_bthe)
     o, final = sweep(q_bthc, k_bthc, v_bthe, log_decay_h, start, run_ids, interpret=interpret)
     return o, final if want_final else None
 
@@ -198,8 +193,8 @@ def backward(
     """Cotangents of q, k, v and the initial state (None where there is none)."""
     how: dict[str, Any] = {"interpret": interpret}
     do = do_bthe.astype(v_bthe.dtype)
-    start = jnp.swapaxes(_state(initial_state, k_bthc, v_bthe), -1, -2)
-    end = _state(d_final, k_bthc, v_bthe)
+    start = jnp.swapaxes(state_or_zero(initial_state, k_bthc, v_bthe), -1, -2)
+    end = state_or_zero(d_final, k_bthc, v_bthe)
     dq, _ = sweep(do, v_bthe, k_bthc, log_decay_h, start, run_ids, **how)
     how["reverse"] = True
     dv, d_initial = sweep(k_bthc, q_bthc, do, log_decay_h, end, run_ids, **how)

@@ -12,6 +12,13 @@ def accumulator(dtype: jnp.dtype) -> jnp.dtype:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def state_or_zero(state: jax.Array | None, k_bthc: jax.Array, v_bthe: jax.Array) -> jax.Array:
+    """The state [b, h, c, e] in the accumulator's dtype; None is zero."""
+    acc = accumulator(k_bthc.dtype)
+    shape = (k_bthc.shape[0], *k_bthc.shape[2:], v_bthe.shape[-1])
+    return jnp.zeros(shape, acc) if state is None else state.astype(acc)
+
+
 def lightning_attention_reference(
     q_bthc: jax.Array,
     k_bthc: jax.Array,

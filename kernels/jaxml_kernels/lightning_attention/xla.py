@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml_kernels.lightning_attention import decay
-from jaxml_kernels.lightning_attention.reference import accumulator
+from jaxml_kernels.lightning_attention.reference import accumulator, state_or_zero
 
 
 class Blocks(NamedTuple):
@@ -64,12 +64,6 @@ def _product(dtype: Any) -> Any:
     return functools.partial(jnp.einsum, precision=precision, preferred_element_type=acc)
 
 
-def _state(state: jax.Array | None, q: jax.Array, v: jax.Array) -> jax.Array:
-    acc = accumulator(q.dtype)
-    shape = (q.shape[0], q.shape[2], q.shape[3], v.shape[3])
-    return jnp.zeros(shape, acc) if state is None else state.astype(acc)
-
-
 def _scaled(x: jax.Array, factor: jax.Array, acc: Any) -> jax.Array:
     return x.astype(acc) * factor[..., None]
 
@@ -114,7 +108,7 @@ def forward(
         o += product("bnihc,bnhce->bnihe", _scaled(q, t.enter, acc), states[:, :-1])
         return states[:, -1], o.astype(v.dtype)
 
-    final, o = jax.lax.scan(visit, _state(initial_state, q_bthc, v_bthe), work)
+    final, o = jax.lax.scan(visit, state_or_zero(initial_state, q_bthc, v_bthe), work)
     return _join(o, q_bthc.shape[1], v_bthe.dtype), final if want_final else None
 
 
@@ -170,8 +164,8 @@ def backward(
         dv += product("bnihc,bnhce->bnihe", _scaled(k, t.leave, acc), d_own)
         return d_in, (dq.astype(q.dtype), dk.astype(k.dtype), dv.astype(v.dtype))
 
-    _, entering = jax.lax.scan(sweep, _state(initial_state, q_bthc, v_bthe), work)
-    end = _state(d_final, q_bthc, v_bthe)
+    _, entering = jax.lax.scan(sweep, state_or_zero(initial_state, q_bthc, v_bthe), work)
+    end = state_or_zero(d_final, q_bthc, v_bthe)
     d_initial, grads = jax.lax.scan(visit, end, (work, entering), reverse=True)
     seq_len = q_bthc.shape[1]
     dq, dk, dv = (_join(g, seq_len, x.dtype) for g, x in zip(grads, arrays[:3], strict=True))
