@@ -28,7 +28,7 @@ from tests.kernels.oracle import distance, quadratic  # noqa: E402
 
 LENGTHS = (1024, 2048, 4096, 16_384, 32_768, 65_536, 131_072)
 COPY_BYTES_PER_MS = 3.0e9
-"""Measured device-to-device copy of an H100, bytes read and written."""
+"""A copy on an H100, bytes read and written: a yardstick from elsewhere, not measured here."""
 
 Attention = Callable[..., jax.Array]
 

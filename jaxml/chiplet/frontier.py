@@ -205,12 +205,8 @@ def frontier(
     for path, v in known.items():
         check_inputs(*place(model, system, {path: v}), "hecaton", batch, smooth=False)
     drawn = np.random.default_rng(seed).integers(0, total, min(sample, total))
-    found = sweep(model, system, values_at(known, drawn), method=method, batch_tokens=batch)
-    possible = np.asarray(found.feasible)
-    if not possible.any():
-        raise ValueError(f"none of {len(drawn)} sampled designs is feasible.")
-    cost = _cost(against, system, values_at(known, drawn), found)
-    stairs = _stairs(np.asarray(found.time_s)[possible], cost[possible])
+    base, choice = (model, system, batch), (against, method)
+    stairs = _sampled(values_at(known, drawn), base, choice)
     chunk = min(chunk, total)
     run = functools.partial(
         _scan,
@@ -233,21 +229,31 @@ def frontier(
     jax.block_until_ready(stairs)
     seconds = time.perf_counter() - began
     survivors, feasible = [], 0
-    for first, (kept, alive, possible) in outputs:
-        feasible += int(np.asarray(possible, np.int64).sum())
-        for i, count in enumerate(np.asarray(alive)):
-            ids = np.asarray(kept[i])
+    for first, rest in outputs:
+        kept, alive, possible = map(np.asarray, rest)
+        feasible += int(possible.astype(np.int64).sum())
+        for i, count in enumerate(alive):
+            ids = kept[i]
             if count > min(keep, chunk):
                 again = run(stairs, jnp.uint32(first + i * chunk), rounds=1, keep=chunk)
                 ids = np.asarray(again[1][0])
             survivors.append(ids[ids != 2**32 - 1].astype(np.int64))
-    return _exact(
-        np.concatenate(survivors),
-        known,
-        (model, system, batch),
-        (against, method),
-        (total, feasible, seconds),
-    )
+    return _exact(np.concatenate(survivors), known, base, choice, (total, feasible, seconds))
+
+
+def _sampled(
+    values: dict[str, np.ndarray],
+    base: tuple[ModelShape, System, Number],
+    choice: tuple[str, str],
+) -> _Stairs:
+    """The staircase of some designs; ValueError if none is feasible."""
+    (model, system, batch), (against, method) = base, choice
+    found = sweep(model, system, values, method=method, batch_tokens=batch)
+    possible = np.asarray(found.feasible)
+    if not possible.any():
+        raise ValueError(f"none of {len(possible)} sampled designs is feasible.")
+    cost = _cost(against, system, values, found)
+    return _stairs(np.asarray(found.time_s)[possible], cost[possible])
 
 
 def _cost(against: str, system: System, values: Mapping[str, Any], report: Report) -> np.ndarray:

@@ -92,11 +92,8 @@ def run(
     cfg = MergeConfig(method, 0.1 if gamma is None else gamma, repair=repair_by, seed=seed)
     result, cfg = _merged(network, loaded, align, cfg, gamma, splits, batch_size)
     storage.save(out, result.variables, {"merged_by": method, "gamma": f"{cfg.gamma:g}"})
-    base = np.stack([logits(network, m, test) for m in loaded])
     label = splits.test.label
-    scores = {f"base {i}": evaluate.accuracy(one, label) for i, one in enumerate(base)}
-    scores["ensemble"] = evaluate.accuracy(evaluate.ensemble_logits(base), label)
-    scores["merged"] = evaluate.accuracy(logits(network, result.variables, test), label)
+    scores = _scores(network, loaded, result.variables, test, label)
     say = Console()
     chosen = f", gamma {cfg.gamma:g}" if method == "cca" else ""
     say.print(f"{len(loaded)} networks merged by {method}{chosen} into {out}")
@@ -105,6 +102,17 @@ def run(
     if report is not None:
         _report(network, loaded, result, align, test, label, scores, report, method)
         say.print(f"numbers and picture: {report}")
+
+
+def _scores(
+    network: Network, loaded: list[PyTree], merged: PyTree, test: list[Any], label: np.ndarray
+) -> dict[str, float]:
+    """Accuracies in percent of every network, of their ensemble and of the merge."""
+    base = np.stack([logits(network, one, test) for one in loaded])
+    scores = {f"base {i}": evaluate.accuracy(one, label) for i, one in enumerate(base)}
+    scores["ensemble"] = evaluate.accuracy(evaluate.ensemble_logits(base), label)
+    scores["merged"] = evaluate.accuracy(logits(network, merged, test), label)
+    return scores
 
 
 def _images(dataset: str, path: Path | None, num_held_out: int) -> images.Splits:

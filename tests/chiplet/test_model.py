@@ -32,7 +32,7 @@ def _stack(records):
     return jax.tree.map(lambda *xs: np.array(xs, np.float64), *records)
 
 
-def _same(cases, method, training=None, rtol=1e-9):
+def _assert_same(cases, method, training=None, rtol=1e-9):
     """All cases (model, system) in one call, each against the oracle."""
     training = training or TrainingConfig()
     models, systems = zip(*cases, strict=True)
@@ -66,7 +66,7 @@ OBLONG = [
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_equals_the_second_transcription(x64, eager, method):
-    _same(SQUARE if METHODS[method].square else SQUARE + OBLONG, method)
+    _assert_same(SQUARE if METHODS[method].square else SQUARE + OBLONG, method)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_every_method_equals_the_second_transcription(x64, eager, method):
 )
 def test_ablations_equal_the_second_transcription(x64, eager, training):
     for method in ("hecaton", "flat_ring"):
-        _same(SQUARE[1:3], method, training)
+        _assert_same(SQUARE[1:3], method, training)
 
 
 def test_float32_agrees_with_float64():
