@@ -1,8 +1,9 @@
-"""Designs and gradients per second, and errors on measured iterations, beside Calculon.
+"""Designs and gradients per second, and errors on measured iterations, beside GPU models.
 
-The peer (github.com/calculon-ai/calculon, Apache-2.0) is no package: clone it and name the folder
-in JAXML_PEER_CALCULON. Without it its columns stay empty. It models GPUs only, so its design is one
-of its own eight validation runs; both answer "how long does a batch take".
+The peers: Calculon (github.com/calculon-ai/calculon, Apache-2.0) is no package: clone it and name
+the folder in JAXML_PEER_CALCULON. llm-analysis (Apache-2.0): name the folder it is installed to in
+JAXML_PEER_LLM_ANALYSIS. Without them their rows are missing. Both model GPUs only, so a design is
+a training run that they know; all three answer "how long does a batch take".
 """
 
 import importlib.util
@@ -11,12 +12,22 @@ import logging
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jaxml.chiplet import measured, speed
 from jaxml.report import timing
+from jaxml.report.timing import Row
 
 MODES = {"full": 0, "seqsel": 1}
+
+
+def _without(*names: str) -> None:
+    """Empty modules for what only other commands of a peer import."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            sys.modules[name] = types.ModuleType(name)
 
 
 class Calculon:
@@ -24,8 +35,7 @@ class Calculon:
 
     def __init__(self, folder: Path):
         sys.path.insert(0, str(folder))
-        if importlib.util.find_spec("pandas") is None:
-            sys.modules["pandas"] = types.ModuleType("pandas")  # another command of it needs it
+        _without("pandas")
         import calculon  # pyright: ignore[reportMissingImports]
         from calculon.llm import Llm  # pyright: ignore[reportMissingImports]
         from calculon.system import System  # pyright: ignore[reportMissingImports]
@@ -53,63 +63,103 @@ class Calculon:
         return model.get_stats_json(False)["total_time"]
 
 
-def peer() -> Calculon | None:
-    """Calculon, if its folder is named."""
-    folder = os.environ.get("JAXML_PEER_CALCULON")
-    return Calculon(Path(folder).resolve()) if folder else None
+class LLMAnalysis:
+    """One training run of OPT-175B on 64 A100, in process, configurations read beforehand."""
+
+    def __init__(self, folder: Path):
+        sys.path.insert(0, str(folder))
+        _without("fire", "transformers")
+        from llm_analysis import analysis, logger  # pyright: ignore[reportMissingImports]
+
+        logger.logger.setLevel(logging.ERROR)
+        self.analysis = analysis
+        self.model = analysis.get_model_config_by_name("facebook_opt-175b")
+        self.gpu = analysis.get_gpu_config_by_name("a100-sxm-80gb")
+
+    def seconds(self, micro_batches: int) -> float:
+        """Predicted seconds of a batch of so many sequences a pipeline."""
+        split = self.analysis.ParallelismConfig(tp_size=8, pp_size=8, dp_size=1)
+        run = self.analysis.LLMAnalysis(
+            self.model,
+            self.gpu,
+            parallelism_config=split,
+            flops_efficiency=0.5,
+            hbm_memory_efficiency=0.8,
+        )
+        found = run.training(
+            batch_size_per_gpu=1,
+            gradient_accumulation_steps=micro_batches,
+            seq_len=2048,
+            total_num_tokens=2048 * micro_batches,
+        )
+        return found["latency_per_iter"]
 
 
-def rows(smoke: bool) -> list[timing.Row]:
-    """Ours and the peer's calls alternate in one process."""
-    n, m = (2**13, 8) if smoke else (2**20, 80)
+PEERS: dict[str, tuple[str, Callable[[Path], Any], int, float]] = {
+    "Calculon": ("JAXML_PEER_CALCULON", Calculon, 80, 3000.0),
+    "llm-analysis": ("JAXML_PEER_LLM_ANALYSIS", LLMAnalysis, 400, 400.0),
+}
+"""The variable that names its folder, how it is opened, designs a call, the ratio asked for."""
+
+
+def peers() -> dict[str, Any]:
+    """Those whose folders are named."""
+    found = {name: (os.environ.get(where), make) for name, (where, make, _, _) in PEERS.items()}
+    return {name: make(Path(folder).resolve()) for name, (folder, make) in found.items() if folder}
+
+
+def rows(smoke: bool) -> list[Row]:
+    """Ours and the peers' calls alternate in one process."""
+    others = peers()
+    return [*_speed(smoke, others), *_errors(others.get("Calculon"))]
+
+
+def _speed(smoke: bool, others: dict[str, Any]) -> list[Row]:
+    n, goals = (2**13, (1e3, 1e3)) if smoke else (2**20, (1e6, 1e5))
     calls = {"reports": speed.sweep_call(n, 8192), "gradients": speed.slopes_call(n, 8192)}
-    other = peer()
-    if other is not None:
-        turn = itertools.count()
-        calls["peer"] = lambda: [other.seconds(next(turn)) for _ in range(m)]
+    for name, other in others.items():
+        calls[name] = _calls(other, 8 if smoke else PEERS[name][2])
     found = timing.alternate(calls, repeats=2 if smoke else 7)
-    reports, gradients = found["reports"], found["gradients"]
-    goals = (1e3, 1e3) if smoke else (1e6, 1e5)
-    best = n / reports.median
-    slopes = n / gradients.median
+    best, slopes = n / found["reports"].median, n / found["gradients"].median
     made = [
-        timing.Row("full reports", "designs_s", "/s", best, "goal", goals[0], best / goals[0], 1.0),
-        timing.Row(
-            "time and 8 slopes",
-            "gradients_s",
-            "/s",
-            slopes,
-            "goal",
-            goals[1],
-            slopes / goals[1],
-            1.0,
-        ),
+        _at_least("full reports", "designs_s", best, goals[0]),
+        _at_least("time and 8 slopes", "gradients_s", slopes, goals[1]),
     ]
-    fitted, held = measured.fit_iterations()
-    errors = {"mean": fitted.mean, "worst": fitted.worst}
-    theirs = {"mean": None, "worst": None}
-    if other is not None:
-        rate = m / found["peer"].median
-        made.append(
-            timing.Row("one batch", "designs_s", "/s", best, "Calculon", rate, best / rate, 3000.0)
-        )
-        _, _, seconds, _ = measured.iterations()
-        off = [abs(other.seconds(i) / seconds[i] - 1) for i in range(len(seconds))]
-        theirs = {"mean": sum(off) / len(off), "worst": max(off)}
-    for kind, value in errors.items():
-        known = theirs[kind]
-        made.append(
-            timing.Row(
-                "8 measured iterations",
-                f"{kind}_error",
-                "",
-                value,
-                None if known is None else "Calculon",
-                known,
-                None if known is None else known / value,
-                None if known is None else 1.0,
-            )
-        )
-    made.append(timing.Row("8 measured iterations, held out", "mean_error", "", held.mean))
-    made.append(timing.Row("8 measured iterations, held out", "worst_error", "", held.worst))
+    for name in others:
+        rate = (8 if smoke else PEERS[name][2]) / found[name].median
+        goal = PEERS[name][3]
+        made.append(Row("one batch", "designs_s", "/s", best, name, rate, best / rate, goal))
     return made
+
+
+def _at_least(case: str, metric: str, value: float, goal: float) -> Row:
+    return Row(case, metric, "/s", value, "goal", goal, value / goal, 1.0)
+
+
+def _at_most(case: str, metric: str, value: float, goal: float) -> Row:
+    return Row(case, metric, "", value, "goal", goal, goal / value, 1.0)
+
+
+def _calls(other: Any, times: int) -> Callable[[], Any]:
+    turn = itertools.count(1)
+    return lambda: [other.seconds(next(turn) % 64 + 1) for _ in range(times)]
+
+
+def _errors(calculon: Calculon | None) -> list[Row]:
+    """On the eight measured iterations, fitted and held out."""
+    fitted, held = measured.fit_iterations()
+    theirs: dict[str, float] = {}
+    if calculon is not None:
+        _, _, seconds, _ = measured.iterations()
+        off = [abs(calculon.seconds(i) / seconds[i] - 1) for i in range(len(seconds))]
+        theirs = {"mean": sum(off) / len(off), "worst": max(off)}
+    case, made = "8 measured iterations", []
+    for kind, value in (("mean", fitted.mean), ("worst", fitted.worst)):
+        row = Row(case, f"{kind}_error", "", value)
+        if kind in theirs:
+            off = theirs[kind]
+            row = Row(case, row.metric, "", value, "Calculon", off, off / value, 1.0)
+        made.append(row)
+    held_out = f"{case}, held out"
+    made.append(_at_most(held_out, "mean_error", held.mean, 0.05))
+    return [*made, _at_most(held_out, "worst_error", held.worst, 0.10)]

@@ -1,7 +1,7 @@
 """Many designs at once: compiled, in chunks that stay in cache, over several devices."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -226,11 +226,45 @@ def sweep(
     >>> found.time_s.shape
     (3,)
     """
+    call = prepared(
+        model,
+        system,
+        values,
+        method=method,
+        batch_tokens=batch_tokens,
+        smooth=smooth,
+        chunk=chunk,
+        mesh=mesh,
+    )
+    return call()
+
+
+def prepared(
+    model: ModelShape,
+    system: System,
+    values: Mapping[str, Any],
+    *,
+    method: str = "hecaton",
+    batch_tokens: Number | None = None,
+    smooth: bool = False,
+    chunk: int = 4096,
+    mesh: Mesh | None = None,
+) -> Callable[[], Report]:
+    """`sweep` with its checks made and its inputs on the device, to be called without arguments.
+
+    Args and errors: see `sweep`.
+    """
     filled, base, n, max_arrays = _prepare(
         model, system, values, method, batch_tokens, smooth, chunk, mesh
     )
     padded = next(iter(filled.values())).shape[0]
     size = min(chunk, padded // (1 if mesh is None else mesh.size))
     rounding = SMOOTH if smooth else EXACT
-    found = _run(filled, base, assignment(method), rounding, max_arrays, size, mesh)
-    return found if padded == n else jax.tree.map(lambda x: x[:n], found)
+    if mesh is None:
+        filled = jax.device_put(filled)
+
+    def call() -> Report:
+        found = _run(filled, base, assignment(method), rounding, max_arrays, size, mesh)
+        return found if padded == n else jax.tree.map(lambda x: x[:n], found)
+
+    return call
