@@ -47,6 +47,7 @@ class SLIMConfig:
       shapes: (jobs, machines) of the training instances; updates take them in turn.
       low: shortest duration.
       high: longest duration.
+      two_sets: share of instances whose jobs visit half of the machines before the other half.
       batch: instances per update, over all devices.
       num_samples: schedules sampled per instance, beta.
       num_steps: updates in all.
@@ -66,6 +67,7 @@ class SLIMConfig:
     shapes: tuple[tuple[int, int], ...] = ((10, 10),)
     low: int = 5
     high: int = 199
+    two_sets: float = 0.0
     batch: int = 8
     num_samples: int = 32
     num_steps: int = 100
@@ -87,7 +89,7 @@ class SLIMConfig:
         check.positive(eval_instances=self.eval_instances, eval_samples=self.eval_samples)
         check.at_least(0, num_steps=self.num_steps, eval_every=self.eval_every, low=self.low)
         check.at_least(self.low, high=self.high)
-        check.between(0, 1, warmup=self.warmup)
+        check.between(0, 1, warmup=self.warmup, two_sets=self.two_sets)
         if not self.shapes:
             raise ValueError("shapes must hold at least one (jobs, machines); got none.")
         for jobs, machines in self.shapes:
@@ -96,6 +98,8 @@ class SLIMConfig:
 
 PAPER_SHAPES = ((10, 10), (15, 10), (15, 15), (20, 10), (20, 15), (20, 20))
 """Shapes of the paper's training instances, 5,000 of each."""
+WIDE_SHAPES = (*PAPER_SHAPES, (30, 10), (30, 15))
+"""Two more, nearer to the largest instances that are solved in the end."""
 
 PRESETS: dict[str, SLIMConfig] = {
     "tiny": SLIMConfig(
@@ -114,6 +118,19 @@ PRESETS: dict[str, SLIMConfig] = {
         rollout_dtype="bfloat16",
         eval_every=300,
     ),
+    "h100-wide": SLIMConfig(
+        shapes=WIDE_SHAPES,
+        two_sets=0.35,
+        batch=32,
+        num_samples=256,
+        num_steps=100_000,
+        lr=3e-4,
+        final_lr=1e-5,
+        warmup=0.02,
+        ema_decay=0.998,
+        rollout_dtype="bfloat16",
+        eval_every=200,
+    ),
     "paper": SLIMConfig(
         shapes=PAPER_SHAPES,
         batch=16,
@@ -127,4 +144,5 @@ PRESETS: dict[str, SLIMConfig] = {
         eval_instances=100,
     ),
 }
-"""Trainings by name. `paper` has the authors' settings with fresh instances at every update."""
+"""Trainings by name. `paper` has the authors' settings with fresh instances at every update;
+`h100-wide` goes on from `h100` with larger shops and routes in two sets."""

@@ -29,6 +29,7 @@ class Result:
       best: that of the best sample, the greedy one not counted.
       seq: the best sample, jobs in order.
       greedy_seq: the greedy schedule.
+      tops: the best samples, the best one first, [keep, N].
       seconds: of wall time for the whole batch of this shape, over its instances.
     """
 
@@ -37,20 +38,22 @@ class Result:
     best: int
     seq: np.ndarray
     greedy_seq: np.ndarray
+    tops: np.ndarray
     seconds: float
 
 
-@functools.partial(jax.jit, static_argnums=(0,))
+@functools.partial(jax.jit, static_argnums=(0, 5))
 def _best_of(
-    cfg: SPNConfig, params: PyTree, problems: Problem, keys: Key, temperatures: Array
+    cfg: SPNConfig, params: PyTree, problems: Problem, keys: Key, temperatures: Array, keep: int
 ) -> tuple[Array, Array, Array]:
-    """Makespans [b, s], and of every instance its greedy and its best sequence, [b, n m] each."""
+    """Makespans [b, s], greedy sequences [b, n m] and those of the best samples [b, keep, n m]."""
 
     def one(problem: Problem, key: Key) -> tuple[Array, Array, Array]:
         ready = policy.prepare(params, cfg, problem)
         samples = rollout.sample_keys(key, temperatures.shape[0])
         found = rollout.sample_prepared(ready, cfg, samples, temperatures)
-        return found.makespans, found.seqs[0], found.seqs[1 + jnp.argmin(found.makespans[1:])]
+        _, best = jax.lax.top_k(-found.makespans[1:], keep)
+        return found.makespans, found.seqs[0], found.seqs[1 + best]
 
     return jax.vmap(one)(problems, keys)
 
@@ -66,6 +69,7 @@ def evaluate(
     say: Callable[[str], None] = lambda line: None,
     chunk: int = 10,
     shape_of: Callable[[JSPInstance], tuple[int, int]] = lambda instance: instance.shape,
+    keep: int = 1,
 ) -> list[Result]:
     """Solves instances with the policy alone; compiles once per shape, all shapes at once.
 
@@ -79,6 +83,7 @@ def evaluate(
       say: prints a line per shape.
       chunk: instances per call.
       shape_of: the shape to which an instance is padded; fewer shapes compile sooner.
+      keep: how many of the best samples are returned.
 
     Returns:
       One result per instance, smallest shapes first.
@@ -94,7 +99,7 @@ def evaluate(
             size = min(chunk, len(group))
             keys = jnp.broadcast_to(key[None], (size,))
             batch = pad_batch(group[:size], shape)
-            lowered = _best_of.lower(cfg, params, batch, keys, temperatures)
+            lowered = _best_of.lower(cfg, params, batch, keys, temperatures, keep)
             compiling.append((shape, group, keys, pool.submit(lowered.compile)))
         for shape, group, keys, compiled in compiling:
             if time.monotonic() > until:
@@ -121,10 +126,10 @@ def _solve_group(
         makespans, greedy, best = jax.device_get(solve(batch, keys, temperatures))
         seconds = (time.perf_counter() - begun) / len(part)
         for i, instance in enumerate(part):
-            values = schedule.makespan(instance, greedy[i]), schedule.makespan(instance, best[i])
+            values = schedule.makespan(instance, greedy[i]), schedule.makespan(instance, best[i, 0])
             if values != (makespans[i, 0], makespans[i, 1:].min()):
                 raise RuntimeError(f"{instance.name}: makespans differ between device and host.")
-            found.append(Result(instance.name, *values, best[i], greedy[i], seconds))
+            found.append(Result(instance.name, *values, best[i, 0], greedy[i], best[i], seconds))
     return found
 
 

@@ -89,9 +89,26 @@ def pad_batch(instances: Sequence[JSPInstance], shape: tuple[int, int] | None = 
 
 
 def random_problems(
-    key: Key, batch: int, num_jobs: int, num_machines: int, *, low: int = 5, high: int = 199
+    key: Key,
+    batch: int,
+    num_jobs: int,
+    num_machines: int,
+    *,
+    low: int = 5,
+    high: int = 199,
+    two_sets: float = 0.0,
 ) -> Problem:
     """A batch of random instances, drawn on the device; see `instance.random_instance`.
+
+    Args:
+      key: of all draws.
+      batch: number of instances.
+      num_jobs: of each.
+      num_machines: of each.
+      low: shortest duration.
+      high: longest duration.
+      two_sets: chance of an instance whose jobs all visit the first half of the machines before
+        the second half, each half in random order.
 
     Raises:
       ValueError: a size that is not positive, or an empty range of durations.
@@ -102,6 +119,10 @@ def random_problems(
     shape = (batch, num_jobs, num_machines)
     durations = jax.random.randint(rng.fold(key, "durations"), shape, low, high + 1, jnp.int32)
     noise = jax.random.uniform(rng.fold(key, "machines"), shape)
+    if two_sets:
+        chosen = jax.random.uniform(rng.fold(key, "sets"), (batch, 1, 1)) < two_sets
+        second = jnp.arange(num_machines) >= num_machines // 2
+        noise = noise + jnp.where(chosen & second, 1.0, 0.0)
     return Problem(
         machines=jnp.argsort(noise, axis=-1).astype(jnp.int32),
         durations=durations,

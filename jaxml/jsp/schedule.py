@@ -126,6 +126,15 @@ def from_machine_sequences(instance: JSPInstance, orders: Sequence[Sequence[int]
     return np.asarray(seq, np.int32)
 
 
+def mirrored(instance: JSPInstance, view: JSPInstance, seqs: np.ndarray) -> np.ndarray:
+    """Job sequences [s, N] of `view`, the reversal of an instance, as sequences of the instance.
+
+    The machine orders are turned round, which leaves the longest path as long as it was.
+    """
+    turned = [[order[::-1] for order in machine_orders(view, seq)] for seq in seqs]
+    return np.stack([from_machine_sequences(instance, orders) for orders in turned])
+
+
 def validate_schedule(instance: JSPInstance, starts: np.ndarray) -> int:
     """The makespan of a schedule, after checking every rule of the shop.
 

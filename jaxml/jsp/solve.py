@@ -127,23 +127,11 @@ def _sampling(
         for view, problem, own in zip(views, problems, keys, strict=True):
             drawn = np.asarray(draw(params, problem, own, jax.numpy.asarray(temperatures)).seqs)
             rows = drawn[drawn >= 0].reshape(share, -1)
-            found += [rows if view is instance else _mirrored(instance, view, rows)]
+            found += [rows if view is instance else schedule.mirrored(instance, view, rows)]
         seqs = np.concatenate(found)
         return seqs, np.asarray([schedule.makespan(instance, seq) for seq in seqs])
 
     return prepare, run
-
-
-def _mirrored(instance: JSPInstance, view: JSPInstance, seqs: np.ndarray) -> np.ndarray:
-    """Sequences of the reversed instance as sequences of the instance."""
-    return np.stack(
-        [
-            schedule.from_machine_sequences(
-                instance, [order[::-1] for order in schedule.machine_orders(view, seq)]
-            )
-            for seq in seqs
-        ]
-    )
 
 
 class Polish:

@@ -70,6 +70,10 @@ def optimizer(cfg: SLIMConfig) -> optax.GradientTransformation:
     return optax.inject_hyperparams(make)(learning_rate=jnp.float32(cfg.lr))
 
 
+def _draw(key: Key, cfg: SLIMConfig, count: int, shape: tuple[int, int]) -> Problem:
+    return random_problems(key, count, *shape, low=cfg.low, high=cfg.high, two_sets=cfg.two_sets)
+
+
 class Batches(Iterator[Problem]):
     """Fresh instances: batch i has shape i mod number of shapes and draws from `fold(key, i)`."""
 
@@ -80,7 +84,7 @@ class Batches(Iterator[Problem]):
 
         @functools.partial(jax.jit, static_argnums=(1,), out_shardings=place)
         def draw(key: Key, shape: tuple[int, int]) -> Problem:
-            return random_problems(key, cfg.batch, *shape, low=cfg.low, high=cfg.high)
+            return _draw(key, cfg, cfg.batch, shape)
 
         self._draw = draw
 
@@ -108,9 +112,7 @@ class Validation:
     def __init__(self, cfg: SLIMConfig):
         key = rng.fold(jax.random.key(cfg.seed), "validation")
         drawn = [
-            random_problems(
-                rng.fold(key, i), cfg.eval_instances, *shape, low=cfg.low, high=cfg.high
-            )
+            _draw(rng.fold(key, i), cfg, cfg.eval_instances, shape)
             for i, shape in enumerate(cfg.shapes)
         ]
         rows = [
@@ -197,6 +199,7 @@ class Keeper:
 
     def _write(self, now: TrainState, done: int) -> None:
         about = {"score": self.score, "minutes": self.minutes, "step": done}
+        about["validation"] = _validated_on(self.cfg)
         pack.save(self.folder / "run.safetensors", {"state": now, "best": self.best}, about)
         self._written = time.monotonic()
 
@@ -207,6 +210,7 @@ def train(
     *,
     minutes: float | None = None,
     plan_minutes: float | None = None,
+    plan_start: float = 0.0,
     mesh: Mesh | None = None,
     say: Callable[[str], None] = print,
     log_every: int = 10,
@@ -223,6 +227,7 @@ def train(
       minutes: stop after this long, compilation included, saved; None: after `cfg.num_steps`.
       plan_minutes: the learning rate follows the time trained in all runs over this; None: it
         follows the updates made over `cfg.num_steps`.
+      plan_start: minutes of earlier runs that `plan_minutes` leaves out: the rate begins anew.
       mesh: instances of a batch are split over its `data` axis; None: one device.
       say: prints validations.
       log_every: updates between lines of the log.
@@ -235,16 +240,18 @@ def train(
     for name, value in (("minutes", minutes), ("plan_minutes", plan_minutes)):
         if value is not None:
             check.positive(**{name: value})
+    check.at_least(0, plan_start=plan_start)
     with files.lock(folder):
         _check_same_run(cfg, folder)
-        return _train(cfg, folder, minutes, plan_minutes, mesh, say, log_every)
+        plan = None if plan_minutes is None else (plan_start, plan_minutes)
+        return _train(cfg, folder, minutes, plan, mesh, say, log_every)
 
 
 def _train(
     cfg: SLIMConfig,
     folder: Path,
     minutes: float | None,
-    plan_minutes: float | None,
+    plan: tuple[float, float] | None,
     mesh: Mesh | None,
     say: Callable[[str], None],
     log_every: int,
@@ -260,7 +267,9 @@ def _train(
 
     def paced(now: TrainState, batch: Problem) -> tuple[TrainState, dict[str, Array]]:
         done = batches.index - 1
-        progress = keeper.minutes / plan_minutes if plan_minutes else done / max(cfg.num_steps, 1)
+        progress = done / max(cfg.num_steps, 1)
+        if plan is not None:
+            progress = (keeper.minutes - plan[0]) / plan[1]
         now = _with_rate(now, learning_rate(cfg, progress), mesh)
         now, metrics = update[batch.machines.shape](now, batch)
         size = dict(zip(("jobs", "machines"), batch.machines.shape[1:], strict=True))
@@ -292,7 +301,14 @@ def _start(
     found, about = pack.load(path, {"state": now, "best": best})
     if mesh is not None:
         found["state"] = shard.put(found["state"], shard.replicated(mesh))
+    if about.get("validation", "") != _validated_on(cfg):  # another measure, so another best
+        about["score"] = math.inf
     return found["state"], found["best"], about
+
+
+def _validated_on(cfg: SLIMConfig) -> str:
+    names = ("shapes", "low", "high", "two_sets", "eval_instances", "eval_samples", "seed")
+    return json.dumps([getattr(cfg, name) for name in names])
 
 
 def _compiled(
