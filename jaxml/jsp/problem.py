@@ -121,7 +121,7 @@ def random_problems(
     noise = jax.random.uniform(rng.fold(key, "machines"), shape)
     if two_sets:
         chosen = jax.random.uniform(rng.fold(key, "sets"), (batch, 1, 1)) < two_sets
-        second = jnp.arange(num_machines) >= num_machines // 2
+        second = (jnp.arange(num_machines) >= num_machines // 2)[None, None]
         noise = noise + jnp.where(chosen & second, 1.0, 0.0)
     return Problem(
         machines=jnp.argsort(noise, axis=-1).astype(jnp.int32),
