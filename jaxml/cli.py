@@ -29,6 +29,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "tnl": {
         "train": ("jaxml.tnl.commands:train", "train a language model on text"),
         "generate": ("jaxml.tnl.commands:generate", "continue a prompt with a trained model"),
+        "eval": ("jaxml.tnl.commands:evaluate", "perplexity of a trained model on a text"),
+        "import": ("jaxml.tnl.commands:adopt", "take over a released checkpoint"),
+        "export": ("jaxml.tnl.commands:export", "write a trained model as a released checkpoint"),
         "bench": ("jaxml.tnl.commands:bench", "time attention and decoding against length"),
     },
     "chiplet": {

@@ -50,7 +50,7 @@ def test_every_target_exists_and_explains_itself(capsys):
         (["tln"], "no command or system 'tln'; did you mean 'tnl'?"),
         (["zzz"], "no command or system 'zzz'; there are list, reproduce, "),
         (["tnl", "trian"], "no verb of tnl 'trian'; did you mean 'train'?"),
-        (["tnl"], "`jaxml tnl` needs a verb: train, generate, bench."),
+        (["tnl"], "`jaxml tnl` needs a verb: train, generate, eval, import, export, bench."),
         (["emu", "train"], "emu is not built yet; `jaxml list` shows what is."),
         (["reproduce", "tnll"], "system must be one of"),
         (["reproduce", "emu"], "emu has no recipe yet"),

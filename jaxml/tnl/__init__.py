@@ -11,7 +11,7 @@ Train one with `jaxml tnl train`, or compose the parts:
 (1, 8)
 """
 
-from jaxml.tnl.config import PRESETS, TNLConfig, TransformerConfig, same_size
+from jaxml.tnl.config import PRESETS, TNLConfig, TransformerConfig, hybrid, same_size
 from jaxml.tnl.decay import alibi_slopes, log_decay
 from jaxml.tnl.generate import generate
 from jaxml.tnl.language_model import LanguageModel
@@ -32,6 +32,7 @@ __all__ = [
     "TransformerConfig",
     "alibi_slopes",
     "generate",
+    "hybrid",
     "language_model",
     "lightning_attention",
     "lightning_attention_sharded",

@@ -1,9 +1,9 @@
-"""`jaxml tnl train`, `generate` and `bench`."""
+"""`jaxml tnl train`, `generate`, `eval`, `import`, `export` and `bench`."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -12,7 +12,8 @@ from rich.console import Console
 
 from jaxml.core import check
 from jaxml.report import timing
-from jaxml.tnl import speed
+from jaxml.tnl import corpus as corpora
+from jaxml.tnl import exchange, perplexity, speed
 from jaxml.tnl import train as training
 from jaxml.tnl.config import PRESETS
 from jaxml.tnl.generate import generate as continue_prompt
@@ -86,6 +87,85 @@ def generate(
         top_p=top_p,
     )
     print(prompt + words.decode(np.asarray(drawn[0])))
+
+
+def evaluate(
+    what: Annotated[Literal["ppl"], tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    split: Literal["val", "test"] = "test",
+    corpus: str | None = None,
+    path: str | None = None,
+    seq_len: int | None = None,
+    batch_size: int = 8,
+    batches: int = 1000,
+) -> None:
+    """Measures a trained model: perplexity and bits per byte.
+
+    Args:
+      what: ppl.
+      folder: of a run of `jaxml tnl train`, or of imported weights.
+      split: of the text.
+      corpus: a text by name (default: that of the run).
+      path: the folder it lies in.
+      seq_len: tokens that a window holds (default: that of the run).
+      batch_size: windows at a time.
+      batches: at most.
+    """
+    cfg, lm, params, words = training.load(folder)
+    source = cfg.corpus
+    if corpus is not None:
+        source = dataclasses.replace(source, name=corpus, path=path)
+    text = corpora.load(source, words)
+    length = seq_len or cfg.seq_len
+    found = perplexity.measure(
+        lm, params, text, split, seq_len=length, rows=batch_size, most=batches
+    )
+    print(f"{text.provenance.name}, {split}: {found.tokens:,} tokens in windows of {length}")
+    print(f"  {found.nats:.4f} nats per token, perplexity {found.perplexity:.3f}")
+    print(f"  {found.bits_per_byte:.4f} bits per byte ({found.text_bytes:,} bytes)")
+
+
+def adopt(
+    checkpoint: Annotated[Path, tyro.conf.Positional],
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    tokenizer: Path,
+    num_heads: int | None = None,
+    scale_embedding: bool = True,
+    decay_rule: Literal["tnl", "paper", "minimax"] = "tnl",
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Imports a released checkpoint, so that it can be generated from, measured and trained on.
+
+    Args:
+      checkpoint: a safetensors file, an index of shards, or their folder.
+      folder: to be made.
+      tokenizer: `tokenizer.json`, or GPT-2's `vocab.json` beside its `merges.txt`.
+      num_heads: needed only for a checkpoint without LRPE.
+      scale_embedding: False for the later releases.
+      decay_rule: of the slopes.
+      dtype: to compute in.
+    """
+    how = {"num_heads": num_heads, "scale_embedding": scale_embedding, "decay_rule": decay_rule}
+    cfg = exchange.adopt(checkpoint, folder, tokenizer, dtype=dtype, **how)
+    layers, width = cfg.model.num_layers, cfg.model.width
+    print(f"{layers} layers of width {width}, {cfg.model.vocab_size:,} ids; lies in {folder}.")
+
+
+def export(
+    folder: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    /,
+) -> None:
+    """Writes a trained model as safetensors under the names of the released checkpoints.
+
+    Args:
+      folder: of a run of `jaxml tnl train`.
+      out: the file to write.
+    """
+    exchange.export(folder, out)
+    print(f"written to {out}.")
 
 
 def bench(

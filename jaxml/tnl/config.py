@@ -1,11 +1,28 @@
 """Configurations of the TransNormerLLM and of the softmax Transformer it is compared with."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jaxml.core import check
+from jaxml.nn.attention import AttentionConfig
 
 DecayRule = Literal["tnl", "paper", "minimax"]
+
+
+class Stretch(NamedTuple):
+    """Consecutive layers of one kind.
+
+    Attributes:
+      first: index of the first layer.
+      num: how many.
+      lrpe: with the learned rotary code.
+      softmax: softmax attention in place of lightning attention.
+    """
+
+    first: int
+    num: int
+    lrpe: bool
+    softmax: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +40,8 @@ class TNLConfig:
       decay_rule: how slopes depend on head and layer, see `decay.log_decay`.
       scale_embedding: multiply token embeddings by sqrt(d).
       gate: multiply what a layer mixes by a linear gate before its output projection.
+      gate_rank: of the gate's matrix, as two factors (TNL3); None: a full matrix.
+      softmax_layers: layers with softmax attention instead, as in MiniMax-01, see `hybrid`.
       eps: of the norms.
       init_std: of every matrix.
       dtype: of the computation; parameters stay float32.
@@ -39,6 +58,8 @@ class TNLConfig:
     decay_rule: DecayRule = "tnl"
     scale_embedding: bool = True
     gate: bool = True
+    gate_rank: int | None = None
+    softmax_layers: tuple[int, ...] = ()
     eps: float = 1e-6
     init_std: float = 0.02
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -51,6 +72,15 @@ class TNLConfig:
         check.divides(num_heads=self.num_heads, width=self.width)
         for layer in self.lrpe_layers:
             check.between(0, self.num_layers - 1, lrpe_layer=layer)
+        for layer in self.softmax_layers:
+            check.between(0, self.num_layers - 1, softmax_layer=layer)
+        both = set(self.lrpe_layers) & set(self.softmax_layers)
+        if both:
+            raise ValueError(f"softmax_layers must not share layers with lrpe_layers; got {both}.")
+        if self.gate_rank is not None:
+            check.positive(gate_rank=self.gate_rank)
+            if not self.gate:
+                raise ValueError("gate_rank needs gate=True; got gate=False.")
 
     @property
     def head_dim(self) -> int:
@@ -58,16 +88,33 @@ class TNLConfig:
         return self.width // self.num_heads
 
     @property
-    def stretches(self) -> tuple[tuple[int, int, bool], ...]:
-        """Consecutive layers of one kind: (first layer, number of layers, with LRPE)."""
-        found: list[tuple[int, int, bool]] = []
+    def attention(self) -> AttentionConfig:
+        """The softmax layers: heads of the same width, rotated by position."""
+        return AttentionConfig(width=self.width, num_heads=self.num_heads)
+
+    @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The layers as stretches of one kind, in order."""
+        found: list[Stretch] = []
         for layer in range(self.num_layers):
-            lrpe = layer in self.lrpe_layers
-            if found and found[-1][2] == lrpe:
-                found[-1] = (found[-1][0], found[-1][1] + 1, lrpe)
+            kind = layer in self.lrpe_layers, layer in self.softmax_layers
+            if found and found[-1][2:] == kind:
+                found[-1] = found[-1]._replace(num=found[-1].num + 1)
             else:
-                found.append((layer, 1, lrpe))
+                found.append(Stretch(layer, 1, *kind))
         return tuple(found)
+
+
+def hybrid(cfg: TNLConfig, every: int = 8) -> TNLConfig:
+    """One layer in `every` with softmax attention, the others lightning, as in MiniMax-01.
+
+    >>> hybrid(TNLConfig(vocab_size=8, num_layers=16)).softmax_layers
+    (7, 15)
+    """
+    check.at_least(2, every=every)
+    layers = tuple(range(every - 1, cfg.num_layers, every))
+    kept = tuple(layer for layer in cfg.lrpe_layers if layer not in layers)
+    return dataclasses.replace(cfg, softmax_layers=layers, lrpe_layers=kept)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Text as tokens: which corpus, which tokenizer, which split is for what."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -18,29 +19,40 @@ class CorpusConfig:
       name: "english" (tiny Shakespeare, or the documentation inside Python where that is not
         found), or a data set of `jaxml data list` that holds text.
       path: folder of the data set; None: where it is found.
-      tokens: "char", one token per character, or "bpe", trained on the training split.
+      tokens: "char", one token per character; "bpe", trained on the training split; or "file".
+      tokenizer: of "file": a `tokenizer.json`, or GPT-2's `vocab.json` beside its `merges.txt`.
       vocab_size: of the BPE.
     """
 
     name: str = "english"
     path: str | None = None
-    tokens: Literal["char", "bpe"] = "char"
+    tokens: Literal["char", "bpe", "file"] = "char"
+    tokenizer: str | None = None
     vocab_size: int = 8192
 
     def __post_init__(self):
         check.types(self)
         check.positive(vocab_size=self.vocab_size)
+        if (self.tokens == "file") != (self.tokenizer is not None):
+            raise ValueError(
+                "tokens='file' and tokenizer belong together; "
+                f"got tokens={self.tokens!r}, tokenizer={self.tokenizer!r}."
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Token ids of each split, uint16 or int32 [n], the tokenizer, and where the text is from."""
+    """Token ids of each split, uint16 or int32 [n], the tokenizer, and where the text is from.
+
+    `documents` holds the training documents one by one, where they were asked for.
+    """
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     tokenizer: tokenizer.Tokenizer
     provenance: source.Provenance
+    documents: tuple[np.ndarray, ...] = ()
 
     def windows(self, split: str, seq_len: int, rows: int, most: int = 10**9) -> dict:
         """Stacked evaluation batches in order, int32 [n, rows, t]; targets one token later.
@@ -69,8 +81,15 @@ class Corpus:
         }
 
 
-def load(cfg: CorpusConfig, known: tokenizer.Tokenizer | None = None) -> Corpus:
-    """Reads and tokenises a corpus; `known` is the tokenizer of a run that goes on.
+def load(
+    cfg: CorpusConfig, known: tokenizer.Tokenizer | None = None, *, packed: bool = False
+) -> Corpus:
+    """Reads and tokenises a corpus.
+
+    Args:
+      cfg: which.
+      known: the tokenizer of a run that goes on.
+      packed: also keep the training documents apart.
 
     Raises:
       ValueError: a set without training text.
@@ -82,15 +101,19 @@ def load(cfg: CorpusConfig, known: tokenizer.Tokenizer | None = None) -> Corpus:
         raise ValueError(f"name must be a set with training text; {cfg.name} has none.")
     if known is None:
         known = _make_tokenizer(cfg, found)
-    splits = {
-        split: known.encode("\n".join(getattr(found, split))) for split in ("train", "val", "test")
-    }
-    kind = np.uint16 if known.vocab_size <= 1 << 16 else np.int32
-    arrays = {split: np.asarray(ids, kind) for split, ids in splits.items()}
-    return Corpus(**arrays, tokenizer=known, provenance=found.provenance)
+    encode = functools.partial(_encode, known)
+    arrays = {name: encode("\n".join(getattr(found, name))) for name in ("train", "val", "test")}
+    documents = tuple(map(encode, found.train)) if packed else ()
+    return Corpus(**arrays, tokenizer=known, provenance=found.provenance, documents=documents)
+
+
+def _encode(words: tokenizer.Tokenizer, text: str) -> np.ndarray:
+    return np.asarray(words.encode(text), np.uint16 if words.vocab_size <= 1 << 16 else np.int32)
 
 
 def _make_tokenizer(cfg: CorpusConfig, found: text.TextSet) -> tokenizer.Tokenizer:
+    if cfg.tokenizer is not None:
+        return tokenizer.load(Path(cfg.tokenizer))
     if cfg.tokens == "bpe":
         return tokenizer.train_bpe(found.train, cfg.vocab_size)
     characters = "".join(found.train)

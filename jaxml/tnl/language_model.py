@@ -29,6 +29,7 @@ class LanguageModel:
       prefill: `(params, state, ids [b, t], mask [b, t] | None) -> (hidden [b, t, d], state)`;
         tokens where the mask is False (padding on the left) leave no trace.
       step: `(params, state, ids [b]) -> (hidden [b, d], state)`, one token.
+      flops_per_token: `seq_len ->` operations of a training step per token; None: unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class LanguageModel:
     start: Callable[[int, int], Any]
     prefill: Callable[..., tuple[Array, Any]]
     step: Callable[[PyTree, Any, Array], tuple[Array, Any]]
+    flops_per_token: Callable[[int], float] | None = None
 
     def init(self, key: Key) -> PyTree:
         """Fresh parameters."""

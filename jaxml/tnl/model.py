@@ -15,9 +15,10 @@ import jax.numpy as jnp
 from jaxml.core import param
 from jaxml.core.param import Param
 from jaxml.core.types import Array, PyTree
+from jaxml.nn import attention as attentions
 from jaxml.nn import embed, initializer, mlp, norm, transformer
-from jaxml.tnl import decay, lrpe
-from jaxml.tnl.config import TNLConfig
+from jaxml.tnl import decay, flops, lrpe
+from jaxml.tnl.config import Stretch, TNLConfig
 from jaxml.tnl.language_model import LanguageModel, check_ids
 from jaxml_kernels.lightning_attention import lightning_attention, lightning_attention_step
 
@@ -30,11 +31,21 @@ class State(NamedTuple):
 
     Attributes:
       position: index of the next token, int32 [].
-      memory: of each stretch of layers, float32 [layers, b, h, key width, c].
+      memory: of each stretch of layers, float32 [layers, b, h, key width, c]; of softmax layers a
+        cache of keys and values with room for so many tokens.
+      real: which of the tokens in a cache are no padding [b, max_len]; None without a cache.
     """
 
     position: Array
-    memory: tuple[Array, ...]
+    memory: tuple[Any, ...]
+    real: Array | None = None
+
+
+class _Mixers(NamedTuple):
+    """How the two kinds of layers mix tokens: `(params, x, (log decay, memory)) -> (y, memory)`."""
+
+    lightning: Callable[[PyTree, Array, Any], tuple[Array, Any]]
+    softmax: Callable[[PyTree, Array, Any], tuple[Array, Any]]
 
 
 def params(cfg: TNLConfig) -> PyTree:
@@ -42,22 +53,31 @@ def params(cfg: TNLConfig) -> PyTree:
     tree: dict[str, Any] = {
         "embed": embed.params(cfg.vocab_size, cfg.width, initializer.normal(cfg.init_std))
     }
-    for index, (_, num, coded) in enumerate(cfg.stretches):
-        tree[f"stretch_{index}"] = param.stack(_layer_params(cfg, coded), num)
+    for index, stretch in enumerate(cfg.stretches):
+        tree[f"stretch_{index}"] = param.stack(_layer_params(cfg, stretch), stretch.num)
     return tree
 
 
-def _layer_params(cfg: TNLConfig, coded: bool) -> PyTree:
+def _layer_params(cfg: TNLConfig, stretch: Stretch) -> PyTree:
     normal = initializer.normal(cfg.init_std)
-    heads, width = cfg.num_heads, cfg.head_dim
-    parts = 4 if cfg.gate else 3
-    glu = mlp.gated_params(cfg.width, cfg.glu_width)
+    heads, width, rank = cfg.num_heads, cfg.head_dim, cfg.gate_rank
+    parts = 4 if cfg.gate and rank is None else 3
+
+    def drawn(tree: PyTree) -> PyTree:
+        return jax.tree.map(lambda p: Param(p.shape, p.axes, normal), tree, is_leaf=param.is_param)
+
+    glu = drawn(mlp.gated_params(cfg.width, cfg.glu_width))
+    if stretch.softmax:
+        return {"attention": drawn(attentions.params(cfg.attention)), "glu": glu}
     layer = {
         "qkvu": Param((cfg.width, parts, heads, width), ("embed", None, "heads", None), normal),
         "out": Param((heads, width, cfg.width), ("heads", None, "embed"), normal),
-        "glu": jax.tree.map(lambda p: Param(p.shape, p.axes, normal), glu, is_leaf=param.is_param),
+        "glu": glu,
     }
-    return {**layer, "lrpe": lrpe.params(heads, width)} if coded else layer
+    if rank is not None:
+        layer["gate_down"] = Param((cfg.width, rank), ("embed", None), normal)
+        layer["gate_up"] = Param((rank, heads, width), (None, "heads", None), normal)
+    return {**layer, "lrpe": lrpe.params(heads, width)} if stretch.lrpe else layer
 
 
 def _project(p: PyTree, x: Array, positions: Array) -> tuple[Array, Array, Array, Array | None]:
@@ -68,6 +88,9 @@ def _project(p: PyTree, x: Array, positions: Array) -> tuple[Array, Array, Array
     q, k = jax.nn.silu(q), jax.nn.silu(k)
     if "lrpe" in p:
         q, k = (lrpe.apply(p["lrpe"], y, positions) for y in (q, k))
+    if "gate_down" in p:
+        low = jnp.einsum("btd,dr->btr", x, p["gate_down"].astype(x.dtype))
+        return q, k, v, jnp.einsum("btr,rhc->bthc", low, p["gate_up"].astype(x.dtype))
     return q, k, v, gate[0] if gate else None
 
 
@@ -82,11 +105,12 @@ def _mix(p: PyTree, cfg: TNLConfig, o: Array, gate: Array | None) -> Array:
     )
 
 
-def _block(cfg: TNLConfig, mixer: Callable[[PyTree, Array, Any], tuple[Array, Any]]) -> Any:
+def _block(cfg: TNLConfig, mixers: _Mixers) -> Any:
     def srms(x: Array) -> Array:
         return norm.srms(x, cfg.eps)
 
     def block(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Any]:
+        mixer = mixers.softmax if "attention" in p else mixers.lightning
         mixed, output = mixer(p, srms(x), inputs)
         x = x + mixed
         return x + mlp.gated(p["glu"], srms(x), mlp.identity), output
@@ -94,14 +118,14 @@ def _block(cfg: TNLConfig, mixer: Callable[[PyTree, Array, Any], tuple[Array, An
     return block
 
 
-def _run(cfg: TNLConfig, tree: PyTree, x: Array, mixer: Any, memory: Any) -> tuple[Array, Any]:
-    """All layers; `mixer` gets the log decay and the memory of its layer."""
+def _run(cfg: TNLConfig, tree: PyTree, x: Array, mixers: _Mixers, memory: Any) -> tuple[Array, Any]:
+    """All layers; a mixer gets the log decay and the memory of its layer."""
     rates, outputs = decay.log_decay(cfg.num_heads, cfg.num_layers, cfg.decay_rule), []
     remat = None if cfg.remat == "none" else cfg.remat
-    for index, (first, num, _) in enumerate(cfg.stretches):
+    for index, (first, num, *_) in enumerate(cfg.stretches):
         inputs = (jnp.asarray(rates[first : first + num]), memory and memory[index])
         x, output = transformer.scan_layers(
-            _block(cfg, mixer), tree[f"stretch_{index}"], x, inputs, remat=remat
+            _block(cfg, mixers), tree[f"stretch_{index}"], x, inputs, remat=remat
         )
         outputs.append(output)
     return norm.srms(x, cfg.eps), tuple(outputs)
@@ -120,6 +144,7 @@ def hidden(
     segment_ids: Array | None = None,
     positions: Array | None = None,
     attention: Attention = lightning_attention,
+    implementation: attentions.Implementation = None,
 ) -> Array:
     """Final hidden states [b, t, d]; logits are their products with the embedding.
 
@@ -130,6 +155,7 @@ def hidden(
       segment_ids: [b, t]; documents packed into a row do not see each other.
       positions: [b, t] (default 0, 1, ...); only differences within a segment matter.
       attention: the lightning attention to use, e.g. one for a mesh.
+      implementation: of the softmax layers, see `jax.nn.dot_product_attention`.
 
     Raises:
       ValueError: ids that are not integers [b, t] inside the vocabulary.
@@ -138,23 +164,49 @@ def hidden(
     if positions is None:
         positions = jnp.broadcast_to(jnp.arange(ids_bt.shape[1], dtype=jnp.int32), ids_bt.shape)
 
-    def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, None]:
+    def lightning(p: PyTree, x: Array, inputs: Any) -> tuple[Array, None]:
         q, k, v, gate = _project(p, x, positions)
         o, _ = attention(q, k, v, inputs[0], segment_ids=segment_ids)
         return _mix(p, cfg, o, gate), None
 
-    return _run(cfg, tree, _embed(cfg, tree, ids_bt), mixer, None)[0]
+    def softmax(p: PyTree, x: Array, _: Any) -> tuple[Array, None]:
+        more: Any = {"segment_ids": segment_ids, "implementation": implementation}
+        return attentions.apply(p["attention"], cfg.attention, x, positions=positions, **more), None
+
+    return _run(cfg, tree, _embed(cfg, tree, ids_bt), _Mixers(lightning, softmax), None)[0]
 
 
-def start(cfg: TNLConfig, batch: int) -> State:
-    """The state before any token."""
-    memory = tuple(
-        jnp.zeros(
-            (num, batch, cfg.num_heads, lrpe.width(cfg.head_dim, coded), cfg.head_dim), jnp.float32
-        )
-        for _, num, coded in cfg.stretches
+def start(cfg: TNLConfig, batch: int, max_len: int = 0) -> State:
+    """The state before any token; `max_len` is the room of the softmax layers, if there are any."""
+
+    def of(stretch: Stretch) -> Any:
+        if stretch.softmax:
+            one = attentions.empty_cache(cfg.attention, batch, max_len, jnp.dtype(cfg.dtype))
+            return jax.tree.map(lambda x: jnp.broadcast_to(x, (stretch.num, *x.shape)), one)
+        keys = lrpe.width(cfg.head_dim, stretch.lrpe)
+        return jnp.zeros((stretch.num, batch, cfg.num_heads, keys, cfg.head_dim), jnp.float32)
+
+    real = jnp.zeros((batch, max_len), bool) if cfg.softmax_layers else None
+    return State(jnp.zeros((), jnp.int32), tuple(map(of, cfg.stretches)), real)
+
+
+def _longer(state: State, mask_bt: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """`state.real` after tokens of a shape [b, t]."""
+    if state.real is None:
+        return None
+    mask = jnp.ones(shape, bool) if mask_bt is None else mask_bt
+    return jax.lax.dynamic_update_slice(
+        state.real, mask, (jnp.zeros((), jnp.int32), state.position)
     )
-    return State(jnp.zeros((), jnp.int32), memory)
+
+
+def _cached(cfg: TNLConfig, real: Array | None) -> Callable[[PyTree, Array, Any], Any]:
+    """Softmax attention of new tokens to a cache."""
+
+    def softmax(p: PyTree, x: Array, inputs: Any) -> tuple[Array, attentions.Cache]:
+        return attentions.step(p["attention"], cfg.attention, x, inputs[1], mask=real)
+
+    return softmax
 
 
 def prefill(
@@ -175,34 +227,42 @@ def prefill(
     seq_len = ids_bt.shape[1]
     place = state.position + jnp.arange(seq_len, dtype=jnp.int32)
     positions = jnp.broadcast_to(place, ids_bt.shape)
+    real = _longer(state, mask_bt, ids_bt.shape)
 
-    def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array | None]:
+    def lightning(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array | None]:
         q, k, v, gate = _project(p, x, positions)
         if mask_bt is not None:
             v = jnp.where(mask_bt[:, :, None, None], v, 0)
         o, memory = attention(q, k, v, inputs[0], initial_state=inputs[1], return_final_state=True)
         return _mix(p, cfg, o, gate), memory
 
-    x, memory = _run(cfg, tree, _embed(cfg, tree, ids_bt), mixer, state.memory)
-    return x, State(state.position + seq_len, memory)
+    mixers = _Mixers(lightning, _cached(cfg, real))
+    x, memory = _run(cfg, tree, _embed(cfg, tree, ids_bt), mixers, state.memory)
+    return x, State(state.position + seq_len, memory, real)
 
 
 def step(tree: PyTree, cfg: TNLConfig, state: State, ids_b: Array) -> tuple[Array, State]:
     """One token: hidden states [b, d] and the next state."""
     positions = jnp.broadcast_to(state.position, (ids_b.shape[0], 1))
+    real = _longer(state, None, positions.shape)
 
-    def mixer(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array]:
+    def lightning(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Array]:
         q, k, v, gate = _project(p, x, positions)
         o, memory = lightning_attention_step(q[:, 0], k[:, 0], v[:, 0], inputs[0], inputs[1])
         return _mix(p, cfg, o[:, None], gate), memory
 
-    x, memory = _run(cfg, tree, _embed(cfg, tree, ids_b[:, None]), mixer, state.memory)
-    return x[:, 0], State(state.position + 1, memory)
+    mixers = _Mixers(lightning, _cached(cfg, real))
+    x, memory = _run(cfg, tree, _embed(cfg, tree, ids_b[:, None]), mixers, state.memory)
+    return x[:, 0], State(state.position + 1, memory, real)
 
 
 @functools.cache
-def language_model(cfg: TNLConfig, attention: Attention = lightning_attention) -> LanguageModel:
-    """The model as the trainer and the generator take it.
+def language_model(
+    cfg: TNLConfig,
+    attention: Attention = lightning_attention,
+    implementation: attentions.Implementation = None,
+) -> LanguageModel:
+    """The model as the trainer and the generator take it; arguments as in `hidden`.
 
     >>> from jaxml.tnl.config import PRESETS
     >>> language_model(PRESETS["tiny"]).num_params()
@@ -212,9 +272,12 @@ def language_model(cfg: TNLConfig, attention: Attention = lightning_attention) -
         name="TNL",
         vocab_size=cfg.vocab_size,
         declared=params(cfg),
-        hidden=lambda p, ids, **more: hidden(p, cfg, ids, attention=attention, **more),
+        hidden=lambda p, ids, **more: hidden(
+            p, cfg, ids, attention=attention, implementation=implementation, **more
+        ),
         table=lambda p: p["embed"]["embedding"],
-        start=lambda batch, max_len: start(cfg, batch),
+        start=lambda batch, max_len: start(cfg, batch, max_len),
         prefill=lambda p, s, ids, mask=None: prefill(p, cfg, s, ids, mask, attention=attention),
         step=lambda p, s, ids: step(p, cfg, s, ids),
+        flops_per_token=functools.partial(flops.tnl, cfg),
     )

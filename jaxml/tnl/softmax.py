@@ -10,6 +10,7 @@ from jaxml.core import param
 from jaxml.core.param import Param
 from jaxml.core.types import Array, PyTree
 from jaxml.nn import attention, embed, initializer, mlp, norm, transformer
+from jaxml.tnl import flops
 from jaxml.tnl.config import TransformerConfig
 from jaxml.tnl.language_model import LanguageModel, check_ids
 
@@ -134,4 +135,5 @@ def language_model(
         start=lambda batch, max_len: start(cfg, batch, max_len),
         prefill=lambda p, s, ids, mask=None: prefill(p, cfg, s, ids, mask),
         step=lambda p, s, ids: step(p, cfg, s, ids),
+        flops_per_token=functools.partial(flops.transformer, cfg),
     )

@@ -10,13 +10,14 @@ from typing import Any, Literal
 import jax
 
 from jaxml.core import check, config, param, rng, tree
-from jaxml.core.types import PyTree
+from jaxml.core.types import Key, PyTree
 from jaxml.dist import mesh as meshes
 from jaxml.dist import rules, shard
 from jaxml.dist.mesh import MeshConfig
 from jaxml.inputs import loader, tokenizer
+from jaxml.inputs.loader import Batches
 from jaxml.tnl import corpus as corpora
-from jaxml.tnl import model, objective, softmax
+from jaxml.tnl import model, objective, softmax, weights
 from jaxml.tnl.config import PRESETS, TNLConfig, same_size
 from jaxml.tnl.language_model import LanguageModel
 from jaxml.train import checkpoint, hooks, loop, optim, run, state
@@ -24,16 +25,23 @@ from jaxml.train.optim import OptimConfig
 from jaxml.train.run import RunConfig
 from jaxml_kernels.lightning_attention import lightning_attention_sharded
 
+WEIGHTS = "weights.safetensors"
+"""In a run's folder: imported weights to begin from, under the names of the released ones."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
     """A training run.
 
     Attributes:
-      model: sizes; its `vocab_size` is replaced by the tokenizer's.
+      model: sizes.
+      vocab: "tokenizer": `model.vocab_size` is replaced by the tokenizer's; "model": it stays, and
+        must hold the tokenizer's (a checkpoint's, or one rounded up for speed).
       architecture: "tnl", or "transformer", the softmax baseline of the same size.
       corpus: the text.
       seq_len: tokens per row, t.
+      packed: whole documents side by side in each row, which do not see each other; otherwise
+        windows of the corpus as one text.
       batch_size: rows per update, b, over all devices.
       optim: the optimiser; `total_steps` of its schedule follows `run.num_steps`.
       run: length, logs and checkpoints.
@@ -44,9 +52,11 @@ class TrainConfig:
     """
 
     model: TNLConfig = PRESETS["laptop"]
+    vocab: Literal["tokenizer", "model"] = "tokenizer"
     architecture: Literal["tnl", "transformer"] = "tnl"
     corpus: corpora.CorpusConfig = dataclasses.field(default_factory=corpora.CorpusConfig)
     seq_len: int = 64
+    packed: bool = False
     batch_size: int = 16
     optim: OptimConfig = dataclasses.field(
         default_factory=lambda: OptimConfig(lr=1e-2, warmup_steps=50, weight_decay=0.1)
@@ -65,13 +75,34 @@ class TrainConfig:
 
 
 def build(cfg: TrainConfig, vocab_size: int, mesh: Any = None) -> LanguageModel:
-    """The language model of a run; on a mesh with a `seq` axis, time is split over it."""
-    sized = dataclasses.replace(cfg.model, vocab_size=vocab_size)
+    """The language model of a run; on a mesh with a `seq` axis, time is split over it.
+
+    Raises:
+      ValueError: a model whose own vocabulary ("model") is smaller than the tokenizer's.
+    """
+    if cfg.vocab == "model" and vocab_size > cfg.model.vocab_size:
+        raise ValueError(
+            "model.vocab_size must be >= the tokenizer's; "
+            f"got {cfg.model.vocab_size}, tokenizer {vocab_size}."
+        )
+    wanted = sized(cfg, vocab_size)
     if cfg.architecture == "transformer":
-        return softmax.language_model(same_size(sized))
+        return softmax.language_model(same_size(wanted))
     if mesh is None or mesh.shape["seq"] == 1:
-        return model.language_model(sized)
-    return model.language_model(sized, _split_over_time(mesh))
+        return model.language_model(wanted)
+    if wanted.softmax_layers:
+        raise ValueError(
+            "softmax_layers cannot be combined with a mesh axis seq > 1; "
+            f"got softmax_layers={wanted.softmax_layers}."
+        )
+    return model.language_model(wanted, _split_over_time(mesh))
+
+
+def sized(cfg: TrainConfig, vocab_size: int) -> TNLConfig:
+    """The model of a run with a tokenizer of so many ids."""
+    if cfg.vocab == "model":
+        return cfg.model
+    return dataclasses.replace(cfg.model, vocab_size=vocab_size)
 
 
 @functools.cache
@@ -106,22 +137,16 @@ def train(
     """
     folder = Path(folder)
     _check_same_run(cfg, folder)
-    corpus = corpora.load(cfg.corpus, _known_tokenizer(folder))
+    corpus = corpora.load(cfg.corpus, _known_tokenizer(folder), packed=cfg.packed)
     mesh = meshes.make(cfg.mesh, _devices(cfg.mesh))
     lm = build(cfg, corpus.tokenizer.vocab_size, mesh)
     key = jax.random.key(cfg.seed)
-    params = shard.init_sharded(rng.fold(key, "init"), lm.declared, mesh, rules.TENSOR)
-    batches = loader.token_windows(
-        corpus.train,
-        cfg.seq_len,
-        cfg.batch_size,
-        cfg.seed,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
-    )
+    params = _first(cfg, lm, folder, rng.fold(key, "init"), mesh)
+    batches = _batches(cfg, corpus)
     config.save(cfg, folder / "config.json")
     corpus.tokenizer.save(folder / "tokenizer.json")
-    speed = hooks.Speed(cfg.seq_len * cfg.batch_size, cfg.run.log_every)
+    flops = None if lm.flops_per_token is None else lm.flops_per_token(cfg.seq_len)
+    speed = hooks.Speed(cfg.seq_len * cfg.batch_size, cfg.run.log_every, flops_per_item=flops)
     last = run.train(
         objective.loss_fn(lm),
         params,
@@ -135,6 +160,27 @@ def train(
         watch=[*_evaluation(cfg, lm, corpus), *watch, speed],
     )
     return lm, last.params, corpus
+
+
+def _first(cfg: TrainConfig, lm: LanguageModel, folder: Path, key: Key, mesh: Any) -> PyTree:
+    """Imported weights where the folder holds them, drawn ones otherwise; on the mesh."""
+    path = folder / WEIGHTS
+    if not path.exists():
+        return shard.init_sharded(key, lm.declared, mesh, rules.TENSOR)
+    _, params = weights.load(path, cfg.model)
+    return shard.put(params, shard.shardings(lm.declared, mesh, rules.TENSOR))
+
+
+def _batches(cfg: TrainConfig, corpus: corpora.Corpus) -> Batches:
+    make = loader.packed_documents if cfg.packed else loader.token_windows
+    return make(
+        corpus.documents if cfg.packed else corpus.train,  # pyright: ignore[reportArgumentType]
+        cfg.seq_len,
+        cfg.batch_size,
+        cfg.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
 
 
 def _plan(cfg: TrainConfig) -> OptimConfig:
@@ -166,12 +212,17 @@ def _known_tokenizer(folder: Path) -> tokenizer.Tokenizer | None:
 
 
 def _check_same_run(cfg: TrainConfig, folder: Path) -> None:
-    """A folder belongs to one run; only its length and its mesh may change."""
+    """A folder belongs to one run; only its length and its mesh may change.
+
+    Imported weights that were not trained yet fix the model alone.
+    """
     path = folder / "config.json"
     if not path.exists():
         return
     before = config.load(TrainConfig, path)
     same = dataclasses.replace(cfg, run=before.run, mesh=before.mesh)
+    if (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists():
+        same = dataclasses.replace(before, model=cfg.model, vocab=cfg.vocab)
     if same != before:
         ours, theirs = (config.text(c).splitlines() for c in (same, before))
         was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
@@ -183,6 +234,8 @@ def _check_same_run(cfg: TrainConfig, folder: Path) -> None:
 def load(folder: Path | str) -> tuple[TrainConfig, LanguageModel, PyTree, tokenizer.Tokenizer]:
     """Configuration, model, newest intact parameters and tokenizer of a run's folder.
 
+    A folder of imported weights that was not trained yet is one too, see `adopt`.
+
     Raises:
       FileNotFoundError: no such run, or one without a checkpoint.
       CheckpointError: nothing intact.
@@ -193,6 +246,8 @@ def load(folder: Path | str) -> tuple[TrainConfig, LanguageModel, PyTree, tokeni
     cfg = config.load(TrainConfig, folder / "config.json")
     words = tokenizer.load(folder / "tokenizer.json")
     lm = build(cfg, words.vocab_size)
+    if (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists():
+        return cfg, lm, weights.load(folder / WEIGHTS, cfg.model)[1], words
     like = jax.eval_shape(
         lambda: state.create(
             jax.random.key(0),

@@ -41,7 +41,12 @@ def rules(cfg: TNLConfig) -> list[Rule]:
         return np.swapaxes(x.reshape(dim, dim), 0, 1)
 
     table = [Rule(EMBEDDING, "embed/embedding")]
-    for index, (first, _, coded) in enumerate(cfg.stretches):
+    if cfg.softmax_layers or cfg.gate_rank is not None:
+        raise ValueError(
+            "released checkpoints know neither softmax_layers nor gate_rank; "
+            f"got softmax_layers={cfg.softmax_layers}, gate_rank={cfg.gate_rank}."
+        )
+    for index, (first, _, coded, _) in enumerate(cfg.stretches):
         theirs, ours = "model.layers.{i}", f"stretch_{index}"
         table += [
             Rule(

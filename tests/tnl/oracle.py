@@ -63,7 +63,7 @@ def logits(weights, ids, heads, scale=True):
 def reference_weights(params, cfg):
     """Our parameters under the released names and layouts (out, in)."""
     out = {"model.embed_tokens.weight": params["embed"]["embedding"]}
-    for index, (first, num, coded) in enumerate(cfg.stretches):
+    for index, (first, num, coded, _) in enumerate(cfg.stretches):
         p = params[f"stretch_{index}"]
         for i in range(num):
             name = f"model.layers.{first + i}"

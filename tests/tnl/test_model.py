@@ -107,6 +107,9 @@ def test_positions_shift_and_segments(params):
 PAIR = {
     "TNL": tnl.language_model(BIG),
     "Transformer": softmax.language_model(dataclasses.replace(same_size(BIG), num_heads=2)),
+    "hybrid": tnl.language_model(
+        dataclasses.replace(BIG, num_heads=2, softmax_layers=(1,), gate_rank=5)
+    ),
 }
 
 
@@ -195,6 +198,8 @@ def test_sharded_loss_and_gradients_equal_one_device(axes):
         ({"num_heads": 5}, ValueError, "num_heads must divide width; got num_heads=5, width=24"),
         ({"width": 0}, ValueError, "width must be > 0"),
         ({"lrpe_layers": (9,)}, ValueError, r"lrpe_layer must lie in \[0, 3\]; got lrpe_layer=9"),
+        ({"softmax_layers": (0,)}, ValueError, "softmax_layers must not share layers"),
+        ({"gate": False, "gate_rank": 3}, ValueError, "gate_rank needs gate=True"),
         ({"dtype": "float8"}, TypeError, "TNLConfig.dtype must be"),
         ({"num_layers": "4"}, TypeError, "TNLConfig.num_layers must be int; got num_layers='4'"),
     ],
@@ -229,7 +234,51 @@ def test_one_compilation_for_equal_shapes(params):
     assert count == [1]
 
 
+def test_low_rank_gate_is_a_full_gate_of_that_rank(params):
+    thin = tnl.language_model(dataclasses.replace(BIG, gate_rank=4))
+    given, ids = thin.init(jax.random.key(3)), jnp.asarray(_ids((2, 11)))
+    full = {"embed": given["embed"]}
+    for name in ("stretch_0", "stretch_1"):
+        layer = dict(given[name])
+        down, up = layer.pop("gate_down"), layer.pop("gate_up")
+        gate = jnp.einsum("ldr,lrhc->ldhc", down, up)[:, :, None]
+        full[name] = {**layer, "qkvu": jnp.concatenate([layer["qkvu"], gate], 2)}
+    lm = tnl.language_model(BIG)
+    chex.assert_trees_all_close(thin.hidden(given, ids), lm.hidden(full, ids), atol=1e-4)
+
+
+def test_hybrid_layers_look_back_exactly_and_packed_documents_do_not_meet():
+    lm = PAIR["hybrid"]
+    params, ids = lm.init(jax.random.key(4)), jnp.asarray(_ids((1, 20)))
+    assert set(params["stretch_1"]) == {"attention", "glu"}
+    hidden = jax.jit(lm.hidden)
+    segments = jnp.where(jnp.arange(20) < 7, 1, 2)[None]
+    place = jnp.where(jnp.arange(20) < 7, jnp.arange(20), jnp.arange(20) - 7)[None]
+    both = hidden(params, ids, segment_ids=segments, positions=place)
+    chex.assert_trees_all_close(both[:, :7], hidden(params, ids[:, :7]), atol=1e-4)
+    chex.assert_trees_all_close(both[:, 7:], hidden(params, ids[:, 7:]), atol=1e-4)
+    assert tnl.hybrid(PRESETS["385m"]).softmax_layers == (7, 15, 23)
+
+
+def test_operations_per_token():
+    cfg = dataclasses.replace(CFG, lrpe_layers=(), num_layers=2)
+    d, f, v, h, c = 24, 20, 37, 3, 8
+    weights = v * d + 2 * (5 * d * d + 3 * d * f)
+    assert tnl.language_model(cfg).flops_per_token(64) == 6 * weights + 2 * 12 * h * c * c
+    assert tnl.language_model(cfg).flops_per_token(64) == tnl.language_model(cfg).flops_per_token(1)
+    base = same_size(cfg)
+    weights = v * d + 2 * (4 * d * d + 3 * d * base.mlp_width)
+    assert softmax.language_model(base).flops_per_token(64) == 6 * weights + 2 * 6 * d * 64
+    mixed = dataclasses.replace(cfg, softmax_layers=(1,))
+    weights = v * d + 9 * d * d + 6 * d * f
+    want = 6 * weights + 12 * h * c * c + 6 * d * 64
+    assert tnl.language_model(mixed).flops_per_token(64) == want
+
+
 def test_stretches_keep_the_order_of_layers():
-    assert CFG.stretches == ((0, 1, True), (1, 1, False), (2, 1, True), (3, 1, False))
-    assert PRESETS["385m"].stretches == ((0, 1, True), (1, 23, False))
+    kinds = [tuple(stretch)[:3] for stretch in CFG.stretches]
+    assert kinds == [(0, 1, True), (1, 1, False), (2, 1, True), (3, 1, False)]
+    assert [tuple(s)[:2] for s in PRESETS["385m"].stretches] == [(0, 1), (1, 23)]
+    mixed = dataclasses.replace(CFG, softmax_layers=(1, 3))
+    assert [s.softmax for s in mixed.stretches] == [False, True, False, True]
     assert decay.log_decay(3, 4).shape == (4, 3)
