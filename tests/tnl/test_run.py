@@ -11,7 +11,7 @@ import pytest
 from jaxml import cli, tnl
 from jaxml.inputs import tokenizer
 from jaxml.tnl import corpus as corpora
-from jaxml.tnl import exchange, perplexity
+from jaxml.tnl import exchange, perplexity, throughput
 from jaxml.tnl import train as training
 from jaxml.tnl.config import TNLConfig
 from jaxml.train.optim import OptimConfig
@@ -158,3 +158,21 @@ def _named():
     from jaxml.inputs.source import Provenance
 
     return dataclasses.replace(_corpus(), provenance=Provenance("made here", "", "", 0, ""))
+
+
+def test_rows_of_training_speed_say_what_is_asked():
+    found = {
+        ("TNL", 2048): (200e3, 0.3, 100),
+        ("TNL", 8192): (190e3, 0.29, 104),
+        ("Transformer", 2048): (150e3, None, 100),
+        ("Transformer", 8192): (30e3, None, 100),
+    }
+    made = throughput.rows("385m", ["TNL", "Transformer"], [2048, 8192], 131_072, found)
+    by_case = {(row.case, row.metric): row for row in made}
+    whole = by_case["TNL 385m, 2048 to 8192 tokens", "slowest_over_fastest"]
+    assert (whole.jaxml, whole.ratio) == (0.95, pytest.approx(0.95 / 0.97))
+    assert by_case["TNL 385m N2048 B64", "tokens_s"].ratio == pytest.approx(200 / 175)
+    fall = by_case["Transformer 385m, 2048 to 8192 tokens", "longest_over_shortest"]
+    assert fall.jaxml == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="length must divide tokens"):
+        throughput.measure(SMALL, "tiny", ["TNL"], [48], 100, 1)

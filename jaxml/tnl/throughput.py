@@ -1,0 +1,186 @@
+"""Training speed and memory against the length, at equal tokens per step: `python -m ... OUT.json`.
+
+    python -m jaxml.tnl.throughput OUT.json --preset 385m --tokens 131072 \
+        --lengths 2048 8192 32768 131072
+
+Needs jax, optax and flax, no data: tokens are random. TNL and a Transformer of its size (softmax
+attention by cuDNN where there is a GPU) make the same updates in alternation, length by length.
+"""
+
+import argparse
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxml.core import check, rng
+from jaxml.report import timing
+from jaxml.report.timing import Row
+from jaxml.tnl import model, objective, softmax
+from jaxml.tnl.config import PRESETS, TNLConfig, same_size
+from jaxml.tnl.language_model import LanguageModel
+from jaxml.train import metric, optim, state, step
+from jaxml.train.optim import OptimConfig
+
+FLAT, SPEED, FALL, MEMORY = 0.97, {"385m": 175e3, "1b": 65e3}, 1 / 3, 1.05
+"""Asked of an H100: slowest over fastest length, tokens/s, the Transformer's fall, most memory."""
+
+
+@dataclasses.dataclass
+class Trainee:
+    """A model in training: its state moves on, whatever the length.
+
+    Attributes:
+      name: of its rows.
+      lm: the model.
+      now: parameters and optimiser.
+      step: the compiled step of the current length.
+      bytes: of the step's arguments and temporaries.
+    """
+
+    name: str
+    lm: LanguageModel
+    now: Any
+    update: Callable[..., Any]
+    step: Any = None
+    bytes: int = 0
+
+    def compile(self, batch: Any) -> None:
+        """The step for the shapes of a batch."""
+        self.step = self.update.lower(self.now, batch).compile()  # pyright: ignore
+        used = self.step.memory_analysis()
+        self.bytes = used.argument_size_in_bytes + used.temp_size_in_bytes
+        self.bytes += used.output_size_in_bytes - used.alias_size_in_bytes
+
+    def seconds(self, batch: Any) -> float:
+        """Of one update."""
+        begun = time.perf_counter()
+        self.now, metrics = self.step(self.now, batch)
+        loss = float(metrics["loss"])
+        if loss != loss:
+            raise RuntimeError(f"{self.name}: the loss is not a number.")
+        return time.perf_counter() - begun
+
+
+def trainee(name: str, lm: LanguageModel) -> Trainee:
+    """A fresh one with AdamW and clipping."""
+    key = jax.random.key(0)
+    cfg = OptimConfig(lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.1)
+    optimizer = optim.make(cfg, optim.matrices(lm.declared))
+    now = state.create(key, jax.jit(lm.init)(rng.fold(key, "init")), optimizer)
+    return Trainee(name, lm, now, step.make_step(objective.loss_fn(lm), optimizer))
+
+
+def trainees(cfg: TNLConfig, names: Sequence[str]) -> list[Trainee]:
+    """TNL, the Transformer of its size, or both."""
+    fast = "cudnn" if jax.default_backend() == "gpu" else None
+    made = {
+        "TNL": lambda: model.language_model(cfg),
+        "Transformer": lambda: softmax.language_model(same_size(cfg), fast),
+    }
+    for name in names:
+        check.one_of(made, models=name)
+    return [trainee(name, made[name]()) for name in names]
+
+
+def _batch(lm: LanguageModel, rows: int, seq_len: int) -> dict[str, jax.Array]:
+    ids = jax.random.randint(jax.random.key(1), (rows, seq_len + 1), 0, lm.vocab_size, jnp.int32)
+    return {"inputs": ids[:, :-1], "targets": ids[:, 1:]}
+
+
+def measure(
+    cfg: TNLConfig,
+    preset: str,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    tokens: int,
+    repeats: int,
+    say: Callable[[str], None] = print,
+) -> list[Row]:
+    """Tokens per second, share of the device's peak, and bytes, of every model and length."""
+    for length in lengths:
+        check.divides(length=length, tokens=tokens)
+    found: dict[tuple[str, int], tuple[float, float | None, int]] = {}
+    models = trainees(cfg, names)
+    for length in lengths:
+        batch = _batch(models[0].lm, tokens // length, length)
+        for one in models:
+            begun = time.perf_counter()
+            one.compile(batch)
+            one.seconds(batch)
+            say(f"{one.name} {length}: compiled in {time.perf_counter() - begun:.1f} s")
+        seconds: dict[str, list[float]] = {one.name: [] for one in models}
+        for _ in range(repeats):
+            for one in models:
+                seconds[one.name].append(one.seconds(batch))
+        for one in models:
+            rate = tokens / statistics.median(seconds[one.name])
+            flops = one.lm.flops_per_token
+            share = None if flops is None else metric.mfu(rate, flops(length))
+            found[one.name, length] = rate, share, one.bytes
+            say(f"{one.name} {length}: {rate:,.0f} tokens/s, {one.bytes / 2**30:.1f} GiB")
+            one.step = None
+    return rows(preset, names, lengths, tokens, found)
+
+
+def rows(
+    preset: str,
+    names: Sequence[str],
+    lengths: Sequence[int],
+    tokens: int,
+    found: dict[tuple[str, int], tuple[float, float | None, int]],
+) -> list[Row]:
+    """The rows of the results file, with what is asked of them."""
+    made = []
+    for name in names:
+        rates = {n: found[name, n][0] for n in lengths}
+        for length in lengths:
+            rate, share, used = found[name, length]
+            case = f"{name} {preset} N{length} B{tokens // length}"
+            row = Row(case, "tokens_s", "/s", rate)
+            if name == "TNL" and preset in SPEED:
+                goal = SPEED[preset]
+                row = Row(case, "tokens_s", "/s", rate, "goal", goal, rate / goal, 1.0)
+            made.append(row)
+            if share is not None:
+                made.append(Row(case, "mfu", "", share))
+            made.append(Row(case, "step_bytes", "B", float(used)))
+        flat = min(rates.values()) / max(rates.values())
+        case = f"{name} {preset}, {min(lengths)} to {max(lengths)} tokens"
+        fall = rates[max(lengths)] / rates[min(lengths)]
+        most = max(found[name, n][2] for n in lengths) / min(found[name, n][2] for n in lengths)
+        if name == "TNL":
+            made.append(Row(case, "slowest_over_fastest", "", flat, "goal", FLAT, flat / FLAT, 1.0))
+            made.append(Row(case, "most_memory", "x", most, "goal", MEMORY, MEMORY / most, 1.0))
+        else:
+            made.append(Row(case, "longest_over_shortest", "", fall, "paper says <=", FALL))
+    return made
+
+
+def main() -> None:
+    """Parses the flags, measures, writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("out", type=Path)
+    add("--preset", default="385m", choices=sorted(PRESETS))
+    add("--tokens", type=int, default=131_072, help="of a step, rows times length")
+    add("--lengths", type=int, nargs="+", default=[2048, 8192, 32_768, 131_072])
+    add("--models", nargs="+", default=["TNL", "Transformer"])
+    add("--repeats", type=int, default=5)
+    add("--remat", choices=("none", "full", "dots"))
+    args = parser.parse_args()
+    cfg = PRESETS[args.preset]
+    if args.remat is not None:
+        cfg = dataclasses.replace(cfg, remat=args.remat)
+    found = measure(cfg, args.preset, args.models, args.lengths, args.tokens, args.repeats)
+    timing.write(args.out, found)
+    print(timing.table(found))
+
+
+if __name__ == "__main__":
+    main()
