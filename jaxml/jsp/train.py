@@ -7,26 +7,25 @@ line is at hand.
 import concurrent.futures
 import dataclasses
 import functools
-import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from jaxml.core import check, config, files, rng
-from jaxml.core.types import Array, Key, PyTree
-from jaxml.dist import rules, shard
-from jaxml.jsp import objective, pack, policy, rollout
-from jaxml.jsp.config import SLIMConfig, SPNConfig
-from jaxml.jsp.instance import JSPInstance
-from jaxml.jsp.problem import Problem, pad_batch, random_problems
+from jaxml.core.types import Array, PyTree
+from jaxml.dist import shard
+from jaxml.jsp import objective, pack, policy
+from jaxml.jsp.batches import Batches
+from jaxml.jsp.config import SLIMConfig
+from jaxml.jsp.problem import Problem
+from jaxml.jsp.validation import Keeper, Validation, validated_on
 from jaxml.train import hooks, logs, loop, state, step
 from jaxml.train.state import TrainState
 
@@ -68,140 +67,6 @@ def optimizer(cfg: SLIMConfig) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(cfg.clip_norm), optax.adam(learning_rate))
 
     return optax.inject_hyperparams(make)(learning_rate=jnp.float32(cfg.lr))
-
-
-def _draw(key: Key, cfg: SLIMConfig, count: int, shape: tuple[int, int]) -> Problem:
-    return random_problems(key, count, *shape, low=cfg.low, high=cfg.high, two_sets=cfg.two_sets)
-
-
-class Batches(Iterator[Problem]):
-    """Fresh instances: batch i has shape i mod number of shapes and draws from `fold(key, i)`."""
-
-    def __init__(self, cfg: SLIMConfig, mesh: Mesh | None = None):
-        self.cfg, self.index = cfg, 0
-        self._key = rng.fold(jax.random.key(cfg.seed), "instances")
-        place = None if mesh is None else shard.batch_sharding(mesh, rules.TENSOR)
-
-        @functools.partial(jax.jit, static_argnums=(1,), out_shardings=place)
-        def draw(key: Key, shape: tuple[int, int]) -> Problem:
-            return _draw(key, cfg, cfg.batch, shape)
-
-        self._draw = draw
-
-    def at(self, index: int) -> Problem:
-        """The batch of one update."""
-        shape = self.cfg.shapes[index % len(self.cfg.shapes)]
-        return self._draw(rng.fold(self._key, index), shape)
-
-    def __next__(self) -> Problem:
-        self.index += 1
-        return self.at(self.index - 1)
-
-    def get_state(self) -> dict[str, int]:
-        """Where the iterator stands."""
-        return {"index": self.index}
-
-    def set_state(self, state: dict[str, int]) -> None:
-        """Goes there."""
-        self.index = state["index"]
-
-
-class Validation:
-    """Gaps on generated instances that no update ever sees, all shapes in one padded batch."""
-
-    def __init__(self, cfg: SLIMConfig):
-        key = rng.fold(jax.random.key(cfg.seed), "validation")
-        drawn = [
-            _draw(rng.fold(key, i), cfg, cfg.eval_instances, shape)
-            for i, shape in enumerate(cfg.shapes)
-        ]
-        rows = [
-            JSPInstance(np.asarray(m), np.asarray(d))
-            for batch in drawn
-            for m, d in zip(batch.machines, batch.durations, strict=True)
-        ]
-        self.problems = pad_batch(rows)
-        self.bounds = np.asarray([row.trivial_bound for row in rows], np.float64)
-        self._measure: Any = jax.jit(functools.partial(_makespans, cfg.model))
-        temperatures = jnp.ones((cfg.eval_samples + 1,)).at[0].set(0.0)
-        self._inputs = (self.problems, rng.fold(key, "samples"), temperatures)
-
-    def compile(self, params: PyTree) -> None:
-        """Compiles ahead of the first call."""
-        self._measure = self._measure.lower(params, *self._inputs).compile()
-
-    def __call__(self, params: PyTree) -> dict[str, float]:
-        """Mean gap to the trivial lower bound in per cent: greedy, and best of the samples."""
-        found = np.asarray(self._measure(params, *self._inputs))
-        greedy, best = found[:, 0], found[:, 1:].min(1)
-        return {
-            "greedy": float(np.mean(100 * (greedy / self.bounds - 1))),
-            "best": float(np.mean(100 * (best / self.bounds - 1))),
-        }
-
-
-def _makespans(
-    cfg: SPNConfig, params: PyTree, problems: Problem, key: Key, temperatures: Array
-) -> Array:
-    """Makespans [b, samples]; a sample of temperature 0 is the greedy schedule."""
-
-    def one(problem: Problem, key: Key) -> Array:
-        ready = policy.prepare(params, cfg, problem)
-        keys = rollout.sample_keys(key, temperatures.shape[0])
-        return rollout.sample_prepared(ready, cfg, keys, temperatures).makespans
-
-    return jax.vmap(one)(problems, rollout.sample_keys(key, problems.lengths.shape[0]))
-
-
-@dataclasses.dataclass
-class Keeper:
-    """Validates, keeps the best parameters, and writes the packed checkpoint every minute."""
-
-    cfg: SLIMConfig
-    folder: Path
-    validation: Validation | None
-    best: PyTree
-    score: float
-    minutes_before: float
-    say: Callable[[str], None]
-    every_s: float = 60.0
-    _begun: float = dataclasses.field(default_factory=time.monotonic)
-    _written: float = dataclasses.field(default_factory=time.monotonic)
-
-    @property
-    def minutes(self) -> float:
-        """Training time of all runs of the folder."""
-        return self.minutes_before + (time.monotonic() - self._begun) / 60
-
-    def __call__(self, event: loop.Event) -> None:
-        """After every update."""
-        if self.validation and event.step % self.cfg.eval_every == 0:
-            self._validate(event)
-        if time.monotonic() - self._written > self.every_s:
-            self._write(event.state, event.step)
-
-    def finish(self, event: loop.Event) -> None:
-        """At the end of the run."""
-        if self.validation and event.step % self.cfg.eval_every:
-            self._validate(event)
-        self._write(event.state, event.step)
-
-    def _validate(self, event: loop.Event) -> None:
-        params = event.state.params if event.state.ema is None else event.state.ema
-        found = self.validation(params) if self.validation else {}
-        event.results |= {f"valid/{name}": value for name, value in found.items()}
-        if not found["best"] >= self.score:
-            self.score, self.best = found["best"], jax.device_get(params)
-            policy.save(self.folder / "best.safetensors", self.best, self.cfg.model)
-        record = {"step": event.step, "minutes": round(self.minutes, 2), **found}
-        record |= {k: float(event.metrics[k]) for k in ("loss", "entropy", "distinct")}
-        self.say(json.dumps({k: round(v, 4) for k, v in record.items()}))
-
-    def _write(self, now: TrainState, done: int) -> None:
-        about = {"score": self.score, "minutes": self.minutes, "step": done}
-        about["validation"] = _validated_on(self.cfg)
-        pack.save(self.folder / "run.safetensors", {"state": now, "best": self.best}, about)
-        self._written = time.monotonic()
 
 
 def train(
@@ -301,14 +166,9 @@ def _start(
     found, about = pack.load(path, {"state": now, "best": best})
     if mesh is not None:
         found["state"] = shard.put(found["state"], shard.replicated(mesh))
-    if about.get("validation", "") != _validated_on(cfg):  # another measure, so another best
+    if about.get("validation", "") != validated_on(cfg):  # another measure, so another best
         about["score"] = math.inf
     return found["state"], found["best"], about
-
-
-def _validated_on(cfg: SLIMConfig) -> str:
-    names = ("shapes", "low", "high", "two_sets", "eval_instances", "eval_samples", "seed")
-    return json.dumps([getattr(cfg, name) for name in names])
 
 
 def _compiled(
