@@ -82,12 +82,17 @@ def from_params(
     """
     check.one_of(("logits", "probs"), outputs=outputs)
     check.positive(batch_size=batch_size)
-    run = jax.jit(functools.partial(parts, apply, outputs, layer))
+    run = _compiled(apply, outputs, layer)
 
     def ask(pool: np.ndarray, rows: np.ndarray) -> Answer:
         return _gathered([run(params, x) for x in batches(pool, rows, batch_size)], len(rows))
 
     return ask
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(apply: Apply, outputs: str, layer: str | None) -> Callable[..., Any]:
+    return jax.jit(functools.partial(parts, apply, outputs, layer))
 
 
 def batches(pool: np.ndarray, rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
@@ -189,14 +194,16 @@ def _read_table(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         with np.load(path, allow_pickle=False) as arrays:
             for name in ("probs", "labels"):
                 if name in arrays:
-                    return arrays[name], arrays["index"] if "index" in arrays else None
+                    return arrays[name], arrays.get("index")
         raise ValueError(f"{path} must hold `probs` or `labels`.")
     if path.suffix != ".csv":
         raise ValueError(f"a table must end in .csv or .npz; got {path}.")
     with path.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
     names = list(rows[0]) if rows else []
-    columns = sorted((n for n in names if n[:1] == "p" and n[1:].isdigit()), key=lambda n: int(n[1:]))
+    columns = sorted(
+        (n for n in names if n[:1] == "p" and n[1:].isdigit()), key=lambda n: int(n[1:])
+    )
     if not columns and "label" not in names:
         raise ValueError(f"{path} must have the columns p0, p1, ... or label; got {names}.")
     try:

@@ -1,25 +1,35 @@
 """What the detector does, and the tests it knows."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from jaxml.core import check
 from jaxml.nfard.distance import METRICS, Metric
 from jaxml.nfard.suite import STRATEGIES, Strategy
-from jaxml.nfard.threshold import RULES, Rule
+from jaxml.nfard.threshold import Rule
 
-TESTS: dict[str, float] = {
-    "output": 0.9,
-    "output_projected": 1.0,
-    "output_contrast": 1.0,
-    "hidden": 1.0,
-    "hidden_projected": 1.0,
-    "labels": 1.0,
-    "labels_contrast": 1.0,
+
+class Mark(NamedTuple):
+    """How a test's threshold is made, see `threshold`."""
+
+    alpha: float
+    rule: Rule
+
+
+TESTS: dict[str, Mark] = {
+    "output": Mark(0.9, "mean"),
+    "output_projected": Mark(1.0, "mean"),
+    "output_contrast": Mark(1.0, "prediction"),
+    "hidden": Mark(1.0, "prediction"),
+    "hidden_projected": Mark(1.0, "prediction"),
+    "labels": Mark(1.0, "prediction"),
+    "labels_contrast": Mark(1.0, "prediction"),
 }
-"""Tests by name, with the alpha of their thresholds (the first two are the specification's)."""
-BLACK = ("output_projected", "output", "output_contrast", "labels_contrast")
-WHITE = ("hidden", "hidden_projected", *BLACK)
+"""Tests by name. The first two are the specification's; where references are as near as the
+nearest independent models, a bound of their mean calls a part of those reuse, and "prediction",
+the bound that one more of them stays above, is needed."""
+BLACK = ("output_contrast", "output_projected", "output", "labels_contrast")
+WHITE = ("hidden", "output_contrast")
 HARD = ("labels_contrast", "labels")
 """Default tests by what a suspect shows; the first decides alone where `combine` is "first"."""
 
@@ -40,7 +50,7 @@ class DetectorConfig:
       ridge: of least squares.
       confidence: of thresholds.
       alpha: of all thresholds; None: each test's own.
-      rule: "mean" or "prediction", see `threshold`.
+      rule: "mean" or "prediction" for all, see `threshold`; "auto": each test's own.
       n_suite: samples, half to fit and half to measure.
       strategy: of their choice.
       layer: whose activations are read; "last" for the last that the model gives.
@@ -56,7 +66,7 @@ class DetectorConfig:
     ridge: float = 1e-3
     confidence: float = 0.99
     alpha: float | None = None
-    rule: Rule = "mean"
+    rule: Literal["auto", "mean", "prediction"] = "auto"
     n_suite: int = 2000
     strategy: Strategy = "low_confidence"
     layer: str = "last"
@@ -66,7 +76,6 @@ class DetectorConfig:
         check.types(self)
         check.one_of(METRICS, metric=self.metric)
         check.one_of(STRATEGIES, strategy=self.strategy)
-        check.one_of(RULES, rule=self.rule)
         for test in self.tests:
             check.one_of(TESTS, test=test)
             if self.access == "black" and test.startswith("hidden"):
@@ -84,6 +93,8 @@ class DetectorConfig:
             tests = tuple(t for t in tests if t != "output_projected")
         return tests
 
-    def alpha_of(self, test: str) -> float:
-        """The factor of a test's threshold."""
-        return TESTS[test] if self.alpha is None else self.alpha
+    def mark_of(self, test: str) -> Mark:
+        """How the threshold of a test is made."""
+        own = TESTS[test]
+        alpha = own.alpha if self.alpha is None else self.alpha
+        return Mark(alpha, own.rule if self.rule == "auto" else self.rule)

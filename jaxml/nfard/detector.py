@@ -27,14 +27,14 @@ class Calibration(NamedTuple):
     Attributes:
       suite: rows of the pool.
       victim: its reading on the suite.
-      references: theirs.
+      controls: of the references, then of further models that only contrasts use.
       thresholds: by test; tests with fewer than 3 references that they apply to are missing.
       distances: of the references, by test.
     """
 
     suite: Suite
     victim: Reading
-    references: tuple[Reading, ...]
+    controls: tuple[Reading, ...]
     thresholds: dict[str, Threshold]
     distances: dict[str, tuple[float, ...]]
 
@@ -88,6 +88,7 @@ def calibrate(
     x: np.ndarray,
     cfg: DetectorConfig,
     key: Key | None = None,
+    controls: Sequence[Access] = (),
 ) -> Calibration:
     """Chooses the suite and the thresholds.
 
@@ -98,6 +99,8 @@ def calibrate(
       x: the pool of normal samples [n, ...] that no model was trained on.
       cfg: the detector.
       key: of a random suite.
+      controls: more independent models that thresholds are not made from, only contrasts: such
+        as references that saw less data.
 
     Raises:
       ValueError: fewer than 3 references, a pool smaller than the suite, outputs of the victim
@@ -110,12 +113,19 @@ def calibrate(
         raise ValueError("the victim must give probabilities; it gives labels only.")
     suite = select_suite(whole.probs, cfg.n_suite, cfg.strategy, key)
     own = jax.tree.map(lambda a: a[suite.rows], whole)
-    others = [measure.reading(r(x, suite.rows), cfg) for r in references]
-    return calibrate_readings(suite, measure.reading(own, cfg), others, cfg)
+    others, more = (
+        [measure.reading(r(x, suite.rows), cfg) for r in models]
+        for models in (references, controls)
+    )
+    return calibrate_readings(suite, measure.reading(own, cfg), others, cfg, more)
 
 
 def calibrate_readings(
-    suite: Suite, victim: Reading, references: Sequence[Reading], cfg: DetectorConfig
+    suite: Suite,
+    victim: Reading,
+    references: Sequence[Reading],
+    cfg: DetectorConfig,
+    controls: Sequence[Reading] = (),
 ) -> Calibration:
     """`calibrate` from readings on a suite; contrasts leave the reference itself out."""
     thresholds, distances = {}, {}
@@ -123,15 +133,15 @@ def calibrate_readings(
         found = []
         for i, one in enumerate(references):
             if measure.applies(test, victim, one):
-                rest = [*references[:i], *references[i + 1 :]]
+                rest = [*references[:i], *references[i + 1 :], *controls]
                 found.append(measure.distance(test, victim, one, rest, cfg))
         if len(found) >= 3:
             distances[test] = tuple(found)
-            alpha = cfg.alpha_of(test)
-            thresholds[test] = threshold(found, cfg.confidence, alpha, cfg.rule)
+            mark = cfg.mark_of(test)
+            thresholds[test] = threshold(found, cfg.confidence, mark.alpha, mark.rule)
     if not thresholds:
         raise ValueError("there must be at least 3 references that a test applies to.")
-    return Calibration(suite, victim, tuple(references), thresholds, distances)
+    return Calibration(suite, victim, (*references, *controls), thresholds, distances)
 
 
 def detect(
@@ -178,20 +188,24 @@ def judge(calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> Ve
     return _verdict([r for r in results if r is not None], cfg, weaker, note)
 
 
+def applicable(calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> bool:
+    """Whether any chosen test can be made of this suspect."""
+    own = calibration.victim
+    return any(measure.applies(t, own, suspect) for t in cfg.chosen if t in calibration.thresholds)
+
+
 def _result(
     test: str, calibration: Calibration, suspect: Reading, cfg: DetectorConfig
 ) -> Finding | None:
     found = calibration.thresholds.get(test)
     if found is None or not measure.applies(test, calibration.victim, suspect):
         return None
-    value = measure.distance(test, calibration.victim, suspect, calibration.references, cfg)
+    value = measure.distance(test, calibration.victim, suspect, calibration.controls, cfg)
     margin = found.value - value
     return Finding(test, value, found.value, margin, p_value(value, found), margin >= 0)
 
 
-def _verdict(
-    results: Sequence[Finding], cfg: DetectorConfig, weaker: bool, note: str
-) -> Verdict:
+def _verdict(results: Sequence[Finding], cfg: DetectorConfig, weaker: bool, note: str) -> Verdict:
     if not results:
         raise ValueError("no test applies to the suspect (see its access, classes and layers).")
     lowest = min(results, key=lambda r: r.p_value)

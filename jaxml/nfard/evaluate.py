@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
         return self._replace(rows=[r for r in self.rows if keep(r)])
 
     def score(self) -> Score:
-        """F1 of the verdicts and AUC of their p-values; ties of p are broken by the distance."""
+        """F1 of the verdicts, and AUC of what `rank` orders by."""
         reuse = [r.reuse for r in self.rows]
         return score(reuse, [r.verdict.reuse for r in self.rows], rank(self.rows))
 
@@ -63,14 +63,8 @@ def _deviation(found: detector.Finding) -> float:
 
 
 def rank(rows: Sequence[Row]) -> list[float]:
-    """What suspects are ordered by: the smallest share of a threshold among the deciding tests."""
-    return [
-        min(_deviation(f) for f in r.verdict.tests if f.test in _deciding(r.verdict)) for r in rows
-    ]
-
-
-def _deciding(verdict: Verdict) -> tuple[str, ...]:
-    return (verdict.test,)
+    """What suspects are ordered by: the deciding test's distance as a share of its threshold."""
+    return [r.verdict.distance / max(r.verdict.threshold, 1e-12) for r in rows]
 
 
 def kind_of(entry: ZooEntry, victim: ZooEntry) -> str:
@@ -83,8 +77,12 @@ def kind_of(entry: ZooEntry, victim: ZooEntry) -> str:
 
 
 def answers(
-    zoo: Built, entries: Sequence[ZooEntry], images: np.ndarray, rows: np.ndarray,
-    mesh: Mesh | None = None, batch_size: int = 1000,
+    zoo: Built,
+    entries: Sequence[ZooEntry],
+    images: np.ndarray,
+    rows: np.ndarray,
+    mesh: Mesh | None = None,
+    batch_size: int = 1000,
 ) -> dict[str, Answer]:
     """White-box answers of many members: `vmap` over those of one architecture.
 
@@ -133,7 +131,7 @@ def evaluate_zoo(
     suites: dict[str, Suite] | None = None,
     known: dict[str, dict[str, Answer]] | None = None,
 ) -> Evaluation:
-    """Every victim against every member that is no reference.
+    """Every victim against every member that is no reference and that a test applies to.
 
     Args:
       zoo: members.
@@ -142,18 +140,24 @@ def evaluate_zoo(
       suites: by victim, if they are chosen already.
       known: answers on them, by victim and member.
     """
-    references = zoo.of("reference")
+    references, controls = zoo.of("reference"), zoo.of("reference_half")
     rows, calibrations = [], {}
     for victim in zoo.of("victim"):
         suite = (suites or {}).get(victim.name) or suite_of(zoo, victim, test, cfg)
         given = (known or {}).get(victim.name) or answers(zoo, zoo.entries, test.image, suite.rows)
         read = {name: measure.reading(a, cfg) for name, a in given.items()}
         calibration = detector.calibrate_readings(
-            suite, read[victim.name], [read[r.name] for r in references], cfg
+            suite,
+            read[victim.name],
+            [read[r.name] for r in references],
+            cfg,
+            [read[c.name] for c in controls],
         )
         calibrations[victim.name] = calibration
         for entry in zoo.entries:
-            if entry.kind != "reference" and entry.name != victim.name:
+            if entry.kind.startswith("reference") or entry.name == victim.name:
+                continue
+            if detector.applicable(calibration, read[entry.name], cfg):
                 verdict = detector.judge(calibration, read[entry.name], cfg)
                 kind = kind_of(entry, victim)
                 rows.append(

@@ -1,5 +1,6 @@
 """The zoo's networks: one way to make, train and read them, and the symmetries of their neurons."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -47,8 +48,12 @@ def apply(
     return logits, new, reader.features
 
 
+@functools.lru_cache(maxsize=64)
 def evaluator(arch: ArchConfig, norm: Norm) -> Any:
-    """`(variables, uint8 images) -> (logits, layers)`, as `access.from_params` takes it."""
+    """`(variables, uint8 images) -> (logits, layers)`, as `access.from_params` takes it.
+
+    The same arguments give the same function, which is then compiled once.
+    """
 
     def evaluate(variables: PyTree, images: Array) -> tuple[Array, dict[str, Array]]:
         x = normalise(images, *norm)
@@ -66,7 +71,7 @@ def head(arch: ArchConfig) -> str:
 
 
 class Site(NamedTuple):
-    """An axis of an array that runs over the last hidden neurons; scaling c multiplies by c^power."""
+    """An axis over the last hidden neurons; scaling them by c multiplies it by c^power."""
 
     path: str
     axis: int

@@ -1,4 +1,4 @@
-"""The ways a model is reused: what each does to the victim before it is trained again, if at all."""
+"""The ways a model is reused: what is done to the victim, and with which targets it is trained."""
 
 from typing import NamedTuple
 

@@ -72,9 +72,7 @@ def score(
     return Score(*f1(reuse, said), auc(reuse, distances), positive, len(truth) - positive)
 
 
-def best_f1(
-    reuse: Sequence[bool] | np.ndarray, distances: Sequence[float] | np.ndarray
-) -> float:
+def best_f1(reuse: Sequence[bool] | np.ndarray, distances: Sequence[float] | np.ndarray) -> float:
     """F1 at the best threshold: a bound that no calibration exceeds, never a result."""
     d = np.asarray(distances, np.float64)
     return max(f1(reuse, d <= t)[0] for t in np.unique(d))

@@ -1,4 +1,4 @@
-"""A Reuse Zoo: victims, copies made in every way, thieves, and independent models, all trained here.
+"""A Reuse Zoo: victims, copies of every kind, thieves, independent models, all trained here.
 
 The pool of training images is cut in two: victims train on the first part, whoever reuses them on
 the second. Members are kept on disk as they are made; a second run goes on from there.
@@ -37,8 +37,8 @@ class ZooConfig:
       copies: how many of each trained kind, from different seeds.
       same: independent models per architecture, on the victims' data.
       other_half: independent models per architecture, on the other data.
-      references_same: references per architecture on the victims' data.
-      references_other: on the other data.
+      references: per architecture, on the victims' data: what an owner can train.
+      references_half: likewise, each on another random half of it.
       tune_epochs: passes of fine-tuning and of a fresh head; pruning has a third, at least one.
       tune_lr: share of the peak rate.
       distill_lr: the same for distillation, whose T^2 makes gradients large.
@@ -54,8 +54,8 @@ class ZooConfig:
     copies: int = 1
     same: int = 3
     other_half: int = 3
-    references_same: int = 3
-    references_other: int = 3
+    references: int = 6
+    references_half: int = 2
     tune_epochs: int = 3
     tune_lr: float = 0.3
     distill_lr: float = 0.2
@@ -79,8 +79,8 @@ class ZooEntry(NamedTuple):
 
     Attributes:
       name: unique.
-      kind: "victim", "reference", a key of `reuse.KINDS` or `reuse.ATTACKS`, or "same",
-        "other_half" for independent models.
+      kind: "victim", "reference", "reference_half", a key of `reuse.KINDS` or `reuse.ATTACKS`, or
+        "same", "other_half" for independent models.
       source: the victim it derives from, or "".
       arch: its architecture.
       params: its variables.
@@ -109,7 +109,10 @@ class Built(NamedTuple):
     def access(self, entry: ZooEntry, batch_size: int = 1000) -> Access:
         """White-box access to a member."""
         return access.from_params(
-            _evaluator(entry.arch, self.norm), entry.params, layer="last", batch_size=batch_size
+            networks.evaluator(entry.arch, self.norm),
+            entry.params,
+            layer="last",
+            batch_size=batch_size,
         )
 
 
@@ -130,8 +133,8 @@ def orders(cfg: ZooConfig) -> list[Order]:
     for kind, num in (
         ("same", cfg.same),
         ("other_half", cfg.other_half),
-        ("reference_same", cfg.references_same),
-        ("reference_other", cfg.references_other),
+        ("reference", cfg.references),
+        ("reference_half", cfg.references_half),
     ):
         for index, arch in enumerate(cfg.archs):
             for i in range(num):
@@ -148,14 +151,6 @@ def orders(cfg: ZooConfig) -> list[Order]:
                 found.append(Order(name, kind, f"victim{i}", arch, seed))
                 seed += 1
     return found
-
-
-_EVALUATORS: dict[Any, Any] = {}
-
-
-def _evaluator(arch: ArchConfig, norm: networks.Norm) -> Any:
-    """One function object per architecture, so that it is compiled once."""
-    return _EVALUATORS.setdefault((arch, norm), networks.evaluator(arch, norm))
 
 
 def build_zoo(
@@ -210,8 +205,8 @@ def _groups(wanted: Sequence[Order], cfg: ZooConfig) -> list[list[Order]]:
         how = reuse.KINDS.get(order.kind)
         length = "fresh" if how is None or how.start == "fresh" else "copy" if how.bits else "tune"
         pruned = how is not None and how.prune > 0
-        mine = how is None and order.kind in ("victim", "same", "reference_same")
-        found.setdefault((order.arch, length, pruned, mine), []).append(order)
+        rows = "" if how else order.kind.replace("victim", "same").replace("reference", "same")
+        found.setdefault((order.arch, length, pruned, rows), []).append(order)
     return list(found.values())
 
 
@@ -265,7 +260,9 @@ class _Maker:
         victims = [e.accuracy for e in self.made.values() if e.kind == "victim"]
         chance = 100 / self.cfg.archs[0].num_classes
         if min(victims) < 2 * chance:
-            raise ValueError(f"every victim must learn; got accuracies {victims} (chance {chance}).")
+            raise ValueError(
+                f"every victim must learn; got accuracies {victims} (chance {chance})."
+            )
         mark = self.cfg.min_accuracy * min(victims)
         kept = [e for e in self.made.values() if e.accuracy >= mark]
         rejected = [(e.name, e.accuracy) for e in self.made.values() if e.accuracy < mark]
@@ -278,8 +275,9 @@ class _Maker:
         classes = order.arch.num_classes
         how = reuse.KINDS.get(order.kind)
         if how is None:
-            mine = order.kind in ("victim", "same", "reference_same")
-            rows = self.victim_rows if mine else self.reuse_rows
+            rows = self.reuse_rows if order.kind == "other_half" else self.victim_rows
+            if order.kind == "reference_half":
+                rows = generator(self.seed, order.name).permutation(rows)[: len(rows) // 2]
             targets = np.eye(classes, dtype=np.float32)[self.data.train.label[rows]]
             start = networks.init(key, order.arch)
             return Job(start, rows, targets, order.seed, cfg.train.epochs, cfg.train.lr)
@@ -320,7 +318,7 @@ class _Maker:
         """What the victim answers on the rows of whoever asks."""
         if name not in self.logits:
             victim = self.made[name]
-            ask = access.from_params(_evaluator(victim.arch, self.norm), victim.params)
+            ask = access.from_params(networks.evaluator(victim.arch, self.norm), victim.params)
             probs = ask(self.data.train.image, self.reuse_rows).probs
             assert probs is not None
             self.logits[name] = np.log(np.maximum(probs, 1e-30))
@@ -335,9 +333,8 @@ class _Maker:
         self._remember(order, variables, score)
 
     def _remember(self, order: Order, variables: PyTree, score: float) -> None:
-        kind = "reference" if order.kind.startswith("reference") else order.kind
         self.made[order.name] = ZooEntry(
-            order.name, kind, order.source, order.arch, variables, score
+            order.name, order.kind, order.source, order.arch, variables, score
         )
         self.say(f"  {order.name:<20} {score:6.2f} %")
 
@@ -355,7 +352,7 @@ class _Maker:
 
 def accuracy(order: Order, variables: PyTree, test: Images, norm: networks.Norm) -> float:
     """Percent right on the test images, of the member's own label set."""
-    ask = access.from_params(_evaluator(order.arch, norm), variables)
+    ask = access.from_params(networks.evaluator(order.arch, norm), variables)
     labels = test.label
     if reuse.KINDS.get(order.kind, reuse.KINDS["ft_all"]).targets == "groups":
         labels = reuse.groups(labels, 2 * order.arch.num_classes)
