@@ -170,36 +170,46 @@ def detect(
 
 def judge(calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> Verdict:
     """The verdict on a reading."""
-    weaker, note = suspect.outputs is None and suspect.hidden is None, ""
-    names = HARD if weaker else cfg.chosen
+    own, other = calibration.victim.outputs, _other_labels(calibration, suspect)
+    if other and cfg.projection == "none" and suspect.hidden is None:
+        assert own is not None and suspect.outputs is not None
+        raise ValueError(
+            f"the suspect has {suspect.outputs.shape[1]} classes, the victim {own.shape[1]}; "
+            "with projection='none' they must be equal."
+        )
+    hard = suspect.outputs is None and suspect.hidden is None
+    note = WEAK if hard else OTHER_LABELS if other else ""
+    results = [
+        _result(test, calibration, suspect, cfg) for test in tests_of(calibration, suspect, cfg)
+    ]
+    return _verdict(results, cfg, bool(note) and suspect.hidden is None, note)
+
+
+def _other_labels(calibration: Calibration, suspect: Reading) -> bool:
     own = calibration.victim.outputs
-    if suspect.outputs is not None and own is not None:
-        other = suspect.outputs.shape[1] != own.shape[1]
-        if other and cfg.projection == "none" and suspect.hidden is None:
-            raise ValueError(
-                f"the suspect has {suspect.outputs.shape[1]} classes, the victim {own.shape[1]}; "
-                "with projection='none' they must be equal."
-            )
-        names = [t for t in names if not (other and t.startswith("labels"))]
-        weaker, note = other and suspect.hidden is None, OTHER_LABELS if other else ""
-    elif weaker:
-        note = WEAK
-    results = [_result(test, calibration, suspect, cfg) for test in names]
-    return _verdict([r for r in results if r is not None], cfg, weaker, note)
+    if own is None or suspect.outputs is None:
+        return False
+    return suspect.outputs.shape[1] != own.shape[1]
 
 
-def applicable(calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> bool:
-    """Whether any chosen test can be made of this suspect."""
-    own = calibration.victim
-    return any(measure.applies(t, own, suspect) for t in cfg.chosen if t in calibration.thresholds)
+def tests_of(calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> list[str]:
+    """The tests that apply to a suspect, most trusted first.
+
+    Hard labels have their own; labels of another set mean nothing.
+    """
+    hard = suspect.outputs is None and suspect.hidden is None
+    other = _other_labels(calibration, suspect)
+    return [
+        test
+        for test in (HARD if hard else cfg.chosen)
+        if test in calibration.thresholds
+        and measure.applies(test, calibration.victim, suspect)
+        and not (other and test.startswith("labels"))
+    ]
 
 
-def _result(
-    test: str, calibration: Calibration, suspect: Reading, cfg: DetectorConfig
-) -> Finding | None:
-    found = calibration.thresholds.get(test)
-    if found is None or not measure.applies(test, calibration.victim, suspect):
-        return None
+def _result(test: str, calibration: Calibration, suspect: Reading, cfg: DetectorConfig) -> Finding:
+    found = calibration.thresholds[test]
     value = measure.distance(test, calibration.victim, suspect, calibration.controls, cfg)
     margin = found.value - value
     return Finding(test, value, found.value, margin, p_value(value, found), margin >= 0)

@@ -84,7 +84,7 @@ def answers(
     mesh: Mesh | None = None,
     batch_size: int = 1000,
 ) -> dict[str, Answer]:
-    """White-box answers of many members: `vmap` over those of one architecture.
+    """White-box answers of many members, those of one architecture in one program.
 
     Args:
       zoo: the members' normalisation.
@@ -115,13 +115,17 @@ def _together(zoo: Built, members: Sequence[ZooEntry], mesh: Mesh | None) -> tup
     stacked: PyTree = networks.stacked(params)
     if mesh is not None:
         stacked = jax.device_put(stacked, NamedSharding(mesh, PartitionSpec("data")))
-    return _reader(members[0].arch, zoo.norm), stacked
+    # One after the other on the device, where convolutions with other kernels each are slow.
+    several = mesh is not None or members[0].arch.kind == "mlp"
+    return _reader(members[0].arch, zoo.norm, several), stacked
 
 
 @functools.lru_cache(maxsize=16)
-def _reader(arch: networks.ArchConfig, norm: networks.Norm) -> Callable:
+def _reader(arch: networks.ArchConfig, norm: networks.Norm, several: bool) -> Callable:
     one = functools.partial(access.parts, networks.evaluator(arch, norm), "logits", "last")
-    return jax.jit(jax.vmap(one, in_axes=(0, None)))
+    if several:
+        return jax.jit(jax.vmap(one, in_axes=(0, None)))
+    return jax.jit(lambda stacked, x: jax.lax.map(lambda params: one(params, x), stacked))
 
 
 def evaluate_zoo(
@@ -157,7 +161,7 @@ def evaluate_zoo(
         for entry in zoo.entries:
             if entry.kind.startswith("reference") or entry.name == victim.name:
                 continue
-            if detector.applicable(calibration, read[entry.name], cfg):
+            if detector.tests_of(calibration, read[entry.name], cfg):
                 verdict = detector.judge(calibration, read[entry.name], cfg)
                 kind = kind_of(entry, victim)
                 rows.append(

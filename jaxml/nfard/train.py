@@ -36,6 +36,8 @@ class TrainConfig:
       weight_decay: added to the gradient.
       augmented: random flips and crops.
       dtype: of the computation.
+      chunk: steps in one compiled call, 0 for a whole pass; a pass has a multiple of them, so that
+        jobs of unequal length share one program.
       over: "vmap" trains jobs together, "loop" one after the other (GPUs and convolutions).
     """
 
@@ -47,12 +49,14 @@ class TrainConfig:
     weight_decay: float = 5e-4
     augmented: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
+    chunk: int = 0
     over: Literal["vmap", "loop"] = "vmap"
 
     def __post_init__(self):
         check.types(self)
         check.positive(epochs=self.epochs, batch_size=self.batch_size, lr=self.lr)
         check.between(0, 1, warmup=self.warmup, momentum=self.momentum)
+        check.at_least(0, chunk=self.chunk)
         check.at_least(0, weight_decay=self.weight_decay)
 
 
@@ -83,11 +87,10 @@ class Job(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the compiled epoch sees of a job besides its variables."""
+    """Some steps of a job: rows of the images [steps, b], learning rates [steps]."""
 
-    pixels_row: Array  # [steps, b]
-    target_row: Array  # [steps, b]
-    lr: Array  # [steps]
+    rows: Array
+    lr: Array
 
 
 def rate(progress: np.ndarray, peak: float, warmup: float) -> np.ndarray:
@@ -149,7 +152,7 @@ def _run(
             {
                 "mask": mask,
                 "moves": _moves(job, arch),
-                "targets": job.targets.astype(np.float32),
+                "targets": _by_row(job, len(images.label)),
                 "temperature": np.float32(job.temperature),
                 "momentum": np.float32(1.0 if job.head_only else 0.9),
             }
@@ -159,11 +162,16 @@ def _run(
     keys = join([rng.fold(jax.random.key(j.seed), "views") for j in jobs])
     params = jax.tree.map(jnp.multiply, variables["params"], fixed["mask"])
     carry = (params, variables["state"], jax.tree.map(jnp.zeros_like, params), keys)
-    step = _epoch(cfg, arch, several, images.image.shape[1:], (images.mean, images.std))
+    # The number of epochs is no part of the program.
+    program = dataclasses.replace(cfg, epochs=1, lr=1.0)
+    step = _epoch(program, arch, several, images.image.shape[1:], (images.mean, images.std))
     pixels, epochs = _on_device(images), jobs[0].epochs
     for e in range(epochs):
-        plan = join([_plan(cfg, job, e) for job in jobs])
-        carry, loss = step(carry, fixed, plan, pixels)
+        plans, losses = [_plan(cfg, job, e) for job in jobs], []
+        for part in zip(*plans, strict=True):
+            carry, loss = step(carry, fixed, join(list(part)), pixels)
+            losses.append(loss)
+        loss = jnp.stack(losses)
         if e in (0, epochs - 1):
             say(f"  epoch {e + 1}/{epochs}: loss {float(jnp.mean(loss)):.4f}")
     host = jax.tree.map(np.asarray, {"params": carry[0], "state": carry[1]})
@@ -200,14 +208,27 @@ def _moves(job: Job, arch: ArchConfig) -> PyTree:
     }
 
 
-def _plan(cfg: TrainConfig, job: Job, epoch: int) -> Plan:
-    size = len(job.rows) // cfg.batch_size * cfg.batch_size
+def _by_row(job: Job, num_images: int) -> np.ndarray:
+    """Targets at the rows of the images they are for: one shape for every job."""
+    targets = np.zeros((num_images, job.targets.shape[1]), np.float32)
+    targets[job.rows] = job.targets
+    return targets
+
+
+def _plan(cfg: TrainConfig, job: Job, epoch: int) -> list[Plan]:
+    """One pass in chunks."""
+    chunk = cfg.chunk or len(job.rows) // cfg.batch_size
+    size = max(1, len(job.rows) // cfg.batch_size // chunk) * chunk * cfg.batch_size
     places = Order(len(job.rows), job.seed).at(np.arange(epoch * size, (epoch + 1) * size))[1]
     places = places.reshape(-1, cfg.batch_size)
     steps = len(places)
     progress = (epoch * steps + np.arange(steps)) / (job.epochs * steps)
     lr = rate(progress, job.lr, cfg.warmup)
-    return Plan(job.rows[places].astype(np.int32), places.astype(np.int32), lr)  # pyright: ignore
+    rows: Any = job.rows[places].astype(np.int32)
+    return [
+        Plan(rows[i : i + chunk], lr[i : i + chunk])  # pyright: ignore[reportArgumentType]
+        for i in range(0, steps, chunk)
+    ]
 
 
 @functools.lru_cache(maxsize=16)
@@ -223,9 +244,9 @@ def _epoch(
     def step(fixed: Any, pixels: Array, carry: Any, now: Plan) -> tuple[Any, Array]:
         params, state, moments, key = carry
         key, here = jax.random.split(key)
-        x = normalise(pixels[now.pixels_row].reshape(-1, *shape), *norm)
+        x = normalise(pixels[now.rows].reshape(-1, *shape), *norm)
         x = (augment(here, x) if cfg.augmented else x).astype(cfg.dtype)
-        wanted = fixed["targets"][now.target_row]
+        wanted = fixed["targets"][now.rows]
 
         def loss(params: PyTree) -> tuple[Array, PyTree]:
             logits, new, _ = networks.apply(
