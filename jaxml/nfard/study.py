@@ -8,9 +8,12 @@ import numpy as np
 
 from jaxml.inputs.splits import Images
 from jaxml.nfard import compare, evaluate, reuse
+from jaxml.nfard.access import Answer
 from jaxml.nfard.baselines import BASELINES
 from jaxml.nfard.config import DetectorConfig
+from jaxml.nfard.distance import nf_distance
 from jaxml.nfard.evaluate import Evaluation, Row
+from jaxml.nfard.score import auc
 from jaxml.nfard.zoo import Built
 
 DETECTORS: dict[str, DetectorConfig] = {
@@ -26,11 +29,12 @@ HARD_KINDS = ("distill", "steal_probs", "steal_labels")
 
 
 class Measured(NamedTuple):
-    """Attributes: evaluations by detector, baselines by name, seconds by suite."""
+    """Evaluations by detector, baselines by name, seconds by suite, AUC of raw probabilities."""
 
     evaluations: dict[str, Evaluation]
     baselines: dict[str, compare.Result]
     seconds: dict[str, list[float]]
+    raw_auc: float
 
 
 def measure(
@@ -73,7 +77,19 @@ def measure(
         say(f"{name}: {result.score}")
     seconds = compare.suite_times(zoo, test, n_queries, repeats) if repeats else {}
     say(f"seconds of suites: {seconds}")
-    return Measured(found, others, seconds)
+    return Measured(found, others, seconds, _raw_auc(found["black, D_cos"], known, n_suite // 2))
+
+
+def _raw_auc(ev: Evaluation, known: Mapping[str, Mapping[str, Answer]], half: int) -> float:
+    """AUC of D_cos on the probabilities themselves, which is what should not be done."""
+    rows = ev.part(counted).rows
+    distances = []
+    for row in rows:
+        v, s = (known[row.victim][name].probs for name in (row.victim, row.suspect))
+        assert v is not None and s is not None
+        mean = np.mean(ev.calibrations[row.victim].distances["output"])
+        distances.append(nf_distance(v[half:], s[half:]).value / mean)
+    return auc([row.reuse for row in rows], distances)
 
 
 def counted(row: Row) -> bool:
@@ -118,7 +134,12 @@ def summary(measured: Measured) -> dict[str, Any]:
         name: {"score": r.score._asdict(), "best_f1": r.best_f1, "pairs": r.rows}
         for name, r in measured.baselines.items()
     }
-    return {"detectors": ours, "baselines": theirs, "suite_seconds": measured.seconds}
+    return {
+        "detectors": ours,
+        "baselines": theirs,
+        "suite_seconds": measured.seconds,
+        "raw_probabilities_auc": measured.raw_auc,
+    }
 
 
 def _score(ev: Evaluation) -> dict[str, Any] | None:
