@@ -74,7 +74,8 @@ def from_params(
       apply: gives outputs [b, C], and, for white-box use, a dict of activations by layer.
       params: its first argument.
       outputs: "logits" or "probs".
-      layer: whose activations are read; "last" for the last of the dict; None for none.
+      layer: whose activations are read; "last" for the last of the dict (jit sorts dicts: give a
+        function that is not jitted, or a name); None for none.
       batch_size: samples at a time.
 
     Raises:

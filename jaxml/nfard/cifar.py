@@ -48,8 +48,8 @@ def zoo_config(epochs: int = 40, batch_size: int = 500, copies: int = 2) -> zoo.
         copies=copies,
         same=6,
         other_half=4,
-        references=6,
-        references_half=2,
+        references=8,
+        references_half=3,
     )
 
 
@@ -120,8 +120,8 @@ def main(words: list[str] | None = None) -> int:
         "members": study.members(built),
     }
     files.write_text(args.out / "zoo.json", json.dumps(about, indent=1))
-    sizes = {"n_suite": 40, "n_queries": 20} if args.tiny else {}
-    measured = study.measure(built, data.test, repeats=args.repeats, say=_say, **sizes)
+    sizes = (40, 20) if args.tiny else (2000, 1000)
+    measured = study.measure(built, data.test, *sizes, repeats=args.repeats, say=_say)
     about |= study.summary(measured) | {"wall_s": time.monotonic() - begun}
     files.write_text(args.out / "nfard-cifar.json", json.dumps(about, indent=1))
     _say(f"ratios of suite times: {study.ratios(measured.seconds)}")

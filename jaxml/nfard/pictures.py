@@ -7,7 +7,9 @@ from jaxml.nfard import reuse
 from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 
-ABOUT = {name: kind.about for name, kind in reuse.KINDS.items()} | reuse.ATTACKS | reuse.NEGATIVES
+ABOUT: dict[str, str] = (
+    {name: kind.about for name, kind in reuse.KINDS.items()} | reuse.ATTACKS | reuse.NEGATIVES
+)
 NAMES = {
     "black": "black-box, contrast (ours)",
     "white": "white-box, neurons + contrast (ours)",
@@ -60,7 +62,7 @@ def kinds(found: Mapping[str, Any], names: Sequence[str] = ("black", "white")) -
         pairs, called, *_ = by[name].get(kind, (0, 0))
         return f"{called} of {pairs}" if pairs else "-"
 
-    rows = [(ABOUT.get(kind, kind), *(cell(n, kind) for n in names)) for kind in every]
+    rows = [(str(ABOUT.get(kind, kind)), *(cell(n, kind) for n in names)) for kind in every]
     return Table("Called reuse", ("kind", *(NAMES[n] for n in names)), tuple(rows))
 
 

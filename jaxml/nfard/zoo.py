@@ -55,8 +55,8 @@ class ZooConfig:
     copies: int = 1
     same: int = 3
     other_half: int = 3
-    references: int = 6
-    references_half: int = 2
+    references: int = 8
+    references_half: int = 3
     tune_epochs: int = 3
     tune_lr: float = 0.3
     distill_lr: float = 0.2
@@ -340,7 +340,9 @@ class _Maker:
     def _keep(self, order: Order, variables: PyTree) -> None:
         score = accuracy(order, variables, self.data.test, self.norm)
         if self.folder is not None:
-            storage.save(self.folder / f"{order.name}.npz", variables)
+            mean, std = (np.array(x) for x in self.norm)
+            whole = {**variables, "norm": {"mean": mean, "std": std}}
+            storage.save(self.folder / f"{order.name}.npz", whole)
             about = {"accuracy": score, "kind": order.kind, "source": order.source}
             files.write_text(self.folder / f"{order.name}.json", json.dumps(about) + "\n")
         self._remember(order, variables, score)
@@ -359,6 +361,7 @@ class _Maker:
             return False
         about = json.loads(path.read_text())
         variables = storage.load(self.folder / f"{order.name}.npz")
+        variables.pop("norm", None)
         self._remember(order, {"state": {}, **variables}, about["accuracy"])
         return True
 
