@@ -153,12 +153,12 @@ for test, score in result.part(evaluate.plain).test_scores().items():
 # ## Try next
 #
 # - true black boxes: `nfard.from_table("answers.csv")`, `nfard.from_callable(client)`
-# - white-box: `nfard.DetectorConfig(access="white", combine="any")` also reads hidden neurons, and
+# - white-box: `nfard.DetectorConfig(access="white")` also reads hidden neurons, and
 #   finds copies whose neurons were reordered and rescaled
 # - files: `jaxml nfard detect --victim A.npz --suspect B.npz --references R1.npz R2.npz R3.npz
 #   --evidence-to bundle`, then `jaxml nfard verify bundle`
 # - the claims, with every kind of reuse and the other detectors: `jaxml reproduce nfard`
 
 # %%
-white = nfard.DetectorConfig(access="white", combine="any", n_suite=black.n_suite)
+white = nfard.DetectorConfig(access="white", n_suite=black.n_suite)
 print(evaluate.evaluate_zoo(members, images.test, white).score())

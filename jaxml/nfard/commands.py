@@ -1,6 +1,5 @@
 """`jaxml nfard detect`, `zoo`, `verify` and `table`."""
 
-import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -44,7 +43,6 @@ def detect(
     suspect: Path,
     references: tuple[Path, ...],
     controls: tuple[Path, ...] = (),
-    access: Literal["black", "white"] = "black",
     data: str = "fashion_mnist",
     data_path: Path | None = None,
     apply: str | None = None,
@@ -63,18 +61,16 @@ def detect(
         or index, label; or an .npz with probs or labels, and perhaps index.
       references: at least 3 models made without the victim.
       controls: more of them, for the contrast only.
-      access: black compares outputs, white hidden neurons too.
       data: a labelled image set (`jaxml data list`), whose test images are asked about.
       data_path: where it lies, or an npz of images.
       apply: `module:function`, `(variables, uint8 images) -> logits` or `-> (logits, layers)`.
       hard_labels: treat the suspect as one that gives labels only.
-      cfg: the detector.
+      cfg: the detector; its access "black" compares outputs, "white" hidden neurons too.
       evidence_to: a folder for the evidence bundle.
 
     Returns:
       1 for reuse, 0 otherwise.
     """
-    cfg = _with_access(cfg, access)
     images = _images(data, data_path)
     own = _model(victim, apply, images, cfg)
     others = [_model(path, apply, images, cfg) for path in (*references, *controls)]
@@ -112,11 +108,6 @@ def detect(
         )
         say.print(f"evidence: {evidence_to}  (check it with `jaxml nfard verify {evidence_to}`)")
     return int(verdict.reuse)
-
-
-def _with_access(cfg: DetectorConfig, access: Literal["black", "white"]) -> DetectorConfig:
-    combine = "any" if access == "white" and cfg.combine == "first" else cfg.combine
-    return dataclasses.replace(cfg, access=access, combine=combine)
 
 
 def _images(data: str, path: Path | None) -> splits.Splits:

@@ -44,7 +44,7 @@ class DetectorConfig:
       tests: names of `TESTS`, the most trusted first; (): the defaults of the access.
       combine: how tests become a verdict: the "first" that applies decides; the "majority" of
         those that apply; or "any", where the smallest of m p-values, times m, is at most
-        1 - confidence.
+        1 - confidence; "auto" is "first" for black boxes and "any" for white.
       projection: of outputs: "auto" (lstsq), "lstsq", "procrustes", or "none".
       match: of hidden neurons of equal number: "hungarian" undoes reordering, "none" trusts order.
       ridge: of least squares.
@@ -60,7 +60,7 @@ class DetectorConfig:
     access: Literal["black", "white"] = "black"
     metric: Metric = "cosine"
     tests: tuple[str, ...] = ()
-    combine: Literal["first", "majority", "any"] = "first"
+    combine: Literal["auto", "first", "majority", "any"] = "auto"
     projection: Literal["auto", "lstsq", "procrustes", "none"] = "auto"
     match: Literal["hungarian", "none"] = "hungarian"
     ridge: float = 1e-3
@@ -92,6 +92,13 @@ class DetectorConfig:
         if self.projection == "none":
             tests = tuple(t for t in tests if t != "output_projected")
         return tests
+
+    @property
+    def combination(self) -> str:
+        """How tests become a verdict."""
+        if self.combine != "auto":
+            return self.combine
+        return "any" if self.access == "white" else "first"
 
     def mark_of(self, test: str) -> Mark:
         """How the threshold of a test is made."""

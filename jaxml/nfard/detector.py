@@ -219,10 +219,10 @@ def _verdict(results: Sequence[Finding], cfg: DetectorConfig, weaker: bool, note
     if not results:
         raise ValueError("no test applies to the suspect (see its access, classes and layers).")
     lowest = min(results, key=lambda r: r.p_value)
-    if cfg.combine == "first":
+    if cfg.combination == "first":
         decides, p = results[0], results[0].p_value
         reuse = decides.reuse
-    elif cfg.combine == "majority":
+    elif cfg.combination == "majority":
         decides, p = lowest, float(np.median([r.p_value for r in results]))
         reuse = 2 * sum(r.reuse for r in results) > len(results)
     else:

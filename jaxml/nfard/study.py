@@ -17,7 +17,7 @@ from jaxml.nfard.score import auc
 from jaxml.nfard.zoo import Built
 
 DETECTORS: dict[str, DetectorConfig] = {
-    "white": DetectorConfig(access="white", combine="any"),
+    "white": DetectorConfig(access="white"),
     "black": DetectorConfig(),
     "black, D_cos": DetectorConfig(tests=("output",)),
     "black, projected": DetectorConfig(tests=("output_projected",)),
