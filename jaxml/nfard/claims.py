@@ -87,8 +87,8 @@ def promises(scale: str) -> dict[str, Promise]:
         ),
         "stolen": _promise(
             "stolen-labels",
-            "Stealing by labels alone: contrast with references lifts plain agreement",
-            "AUC, black-box minus agreement",
+            "Stealing by labels alone: weighing by what references disagree with lifts agreement",
+            "AUC, weighed minus plain agreement",
             claim.at_least(0.0, our),
         ),
         "logs": _promise(
@@ -148,11 +148,12 @@ def _values(found: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
         "plain": (ours["black, D_cos"]["scores"]["all"]["auc"], "no projection, no references"),
         "quantised": (_quantised(ours["black, D_cos"]["pairs"]), "int8 and fp16 of every victim"),
     }
-    stolen = {n: ours[n]["scores"]["stolen labels"] for n in ("black", "labels only, plain")}
+    stolen = {name: one["scores"]["stolen labels"] for name, one in ours.items()}
     if all(stolen.values()):
-        a, b = (s["auc"] for s in stolen.values())
-        recall = stolen["black"]["recall"]
-        values["stolen"] = (a - b, f"AUC {a:.3f} against {b:.3f}; {recall:.0%} called reuse")
+        lift = stolen["labels only"]["auc"] - stolen["labels only, plain"]["auc"]
+        shown = ", ".join(f"{n} {s['auc']:.3f}" for n, s in stolen.items())
+        called = f"{stolen['black']['recall']:.0%} called reuse by the black-box detector"
+        values["stolen"] = (lift, f"AUC by detector: {shown}; {called}")
     if "raw_probabilities_auc" in found:
         a, b = ours["black, D_cos"]["scores"]["all"]["auc"], found["raw_probabilities_auc"]
         values["logs"] = (a - b, f"{a:.3f} against {b:.3f}")
@@ -184,7 +185,7 @@ def _wrong(one: Mapping[str, Any]) -> str:
     """Kinds with wrong verdicts, and how many."""
     count: dict[str, int] = {}
     for pair in one["pairs"]:
-        attack = pair["suspect"].startswith(tuple(reuse.ATTACKS))
+        attack = pair["suspect"].startswith((*reuse.ATTACKS, *reuse.BESIDE))
         if pair["verdict"] != pair["reuse"] and not attack and "transfer" not in pair["suspect"]:
             count[pair["kind"]] = count.get(pair["kind"], 0) + 1
     return ", ".join(f"{kind} {n}" for kind, n in count.items()) or "none"

@@ -62,7 +62,7 @@ def run_baselines(
       seed: of their draws.
       say: prints progress.
     """
-    asked = [e for e in zoo.entries if e.kind not in ("transfer", *reuse.ATTACKS)]
+    asked = [e for e in zoo.entries if e.kind not in ("transfer", *reuse.ATTACKS, *reuse.BESIDE)]
     found: dict[str, list[tuple[str, str, str, bool, float, float]]] = {n: [] for n in names}
     for victim in zoo.of("victim"):
         pool, logits = pool_of(zoo, victim, test), logits_of(victim, zoo.norm)

@@ -189,14 +189,14 @@ def same_labels(row: Row) -> bool:
 
 
 def plain(row: Row) -> bool:
-    """No adaptive attacker."""
-    return not row.suspect.startswith(tuple(reuse.ATTACKS))
+    """No adaptive attacker, and none of the kinds beside the zoo."""
+    return not row.suspect.startswith((*reuse.ATTACKS, *reuse.BESIDE))
 
 
 def by_kind(rows: Sequence[Row]) -> dict[str, tuple[int, int, float, float]]:
     """For each kind: pairs, those called reuse, mean distance and mean threshold."""
     found: dict[str, list[Row]] = {}
-    order = [*reuse.KINDS, *reuse.ATTACKS, *reuse.NEGATIVES]
+    order = [*reuse.KINDS, *reuse.ATTACKS, *reuse.BESIDE, *reuse.NEGATIVES]
     for row in sorted(rows, key=lambda r: order.index(r.kind) if r.kind in order else 99):
         found.setdefault(row.kind, []).append(row)
     return {

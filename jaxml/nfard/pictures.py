@@ -8,7 +8,10 @@ from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 
 ABOUT: dict[str, str] = (
-    {name: kind.about for name, kind in reuse.KINDS.items()} | reuse.ATTACKS | reuse.NEGATIVES
+    {name: kind.about for name, kind in reuse.KINDS.items()}
+    | reuse.ATTACKS
+    | reuse.BESIDE
+    | reuse.NEGATIVES
 )
 NAMES = {
     "black": "black-box, contrast (ours)",

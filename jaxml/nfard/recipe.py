@@ -1,13 +1,16 @@
 """What of NFARD is re-measured: a Reuse Zoo built here, judged white-box and black-box."""
 
 import dataclasses
+from typing import Any
 
+from jaxml import merge
 from jaxml.inputs import splits
 from jaxml.inputs.integrity import DataNotFoundError
 from jaxml.models.arch import ArchConfig
 from jaxml.nfard import cifar, claims, pictures, study, zoo
 from jaxml.nfard.baselines import BASELINES
 from jaxml.nfard.train import TrainConfig
+from jaxml.nfard.zoo import ZooEntry
 from jaxml.report.recipe import Context, Outcome, Recipe
 
 
@@ -40,6 +43,7 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
     data = zoo.shuffled(data, seed)
     context.say(f"{data.name}: zoo of {len(zoo.orders(cfg.zoo))} members and attacks")
     built = zoo.build_zoo(cfg.zoo, data, seed, context.folder, context.say)
+    built.entries.extend(merged_members(built, data))
     measured = study.measure(
         built,
         data.test,
@@ -61,6 +65,26 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
     tables = [pictures.scores(found), pictures.kinds(found), pictures.members(study.members(built))]
     source = (data.name, data.where, data.digest(), data.licence)
     return Outcome(decided, figures, tables, [], [source])
+
+
+def merged_members(built: zoo.Built, data: splits.Splits) -> list[ZooEntry]:
+    """Every victim averaged with an independent MLP whose neurons were permuted to its own."""
+    found = []
+    batches = list(splits.Batches(data.train.rows(slice(2000)), 500))
+    for victim in built.of("victim"):
+        others = [e for e in built.of("same") if e.arch == victim.arch]
+        cfg: Any = victim.arch.model
+        if victim.arch.kind != "mlp" or not others:
+            continue
+        network = merge.network.of_mlp(cfg)
+        pair = [{"params": e.params["params"]} for e in (victim, others[0])]
+        how = merge.MergeConfig("permute", repair="none")
+        params = {**merge.merge(network, pair, batches, how).variables, "state": {}}
+        name = f"merged-{victim.name}"
+        order = zoo.Order(name, "merged", victim.name, victim.arch, 0)
+        score = zoo.accuracy(order, params, data.test, built.norm)
+        found.append(ZooEntry(name, "merged", victim.name, victim.arch, params, score))
+    return found
 
 
 def load(cfg: RecipeConfig) -> tuple[splits.Splits, str]:

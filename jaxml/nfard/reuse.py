@@ -66,6 +66,8 @@ ATTACKS: dict[str, str] = {
     "reshaped": "fine-tuned, then both",
 }
 """Adaptive attackers: symmetries of ReLU on top of `ft_all`."""
+BESIDE: dict[str, str] = {"merged": "merged with an independent model by permutation"}
+"""Kinds that a recipe adds to a zoo, with rows of their own."""
 TEMPERATURE = 4.0
 
 

@@ -107,8 +107,14 @@ def parts_of(ev: Evaluation) -> dict[str, Evaluation]:
         "without stolen labels": lambda r: counted(r) and r.kind != "steal_labels",
     }
     found = {name: ev.part(keep) for name, keep in kept.items()}
-    attacked = ev.part(lambda r: evaluate.same_labels(r) and _after_attack(r))
+    attacked = ev.part(
+        lambda r: evaluate.same_labels(r) and _of_the_zoo(r.suspect) and _after_attack(r)
+    )
     return found | {"attacked": attacked}
+
+
+def _of_the_zoo(suspect: str) -> bool:
+    return not suspect.startswith(tuple(reuse.BESIDE))
 
 
 def _after_attack(row: Row) -> bool:
