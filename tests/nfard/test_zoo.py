@@ -11,7 +11,17 @@ import pytest
 from jaxml.core import tree
 from jaxml.inputs import splits
 from jaxml.models.arch import ArchConfig
-from jaxml.nfard import claims, commands, evaluate, evidence, networks, pictures, reuse, study
+from jaxml.nfard import (
+    claims,
+    commands,
+    evaluate,
+    evidence,
+    maker,
+    networks,
+    pictures,
+    reuse,
+    study,
+)
 from jaxml.nfard import train as training
 from jaxml.nfard import zoo as zoos
 from jaxml.nfard.config import DetectorConfig
@@ -58,9 +68,10 @@ def built(data, tmp_path_factory):
     ids=lambda a: f"{a.kind}{a.batch_norm}",
 )
 def test_reordered_and_rescaled_neurons_compute_the_same(arch):
-    variables = networks.init(jax.random.key(0), arch)
+    variables, draw = networks.init(jax.random.key(0), arch), np.random.default_rng(0)
     moved = jax.tree.map(
-        lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape) ** 2, variables
+        lambda x: np.asarray(x) + np.float32(0.1) * draw.normal(size=x.shape).astype("f4") ** 2,
+        variables,
     )
     attacked = reuse.attacked("reshaped", jax.random.key(1), arch, moved)
     x = jax.random.normal(jax.random.key(2), (2, *arch.image))
@@ -150,7 +161,7 @@ def test_members_are_what_their_kind_says(built):
 
 def test_a_second_run_takes_what_is_there(built, data, monkeypatch):
     zoo, folder = built
-    monkeypatch.setattr(zoos, "train", None)
+    monkeypatch.setattr(maker, "train", None)
     again = zoos.build_zoo(CFG, data, 0, folder, lambda text: None)
     for a, b in zip(zoo.entries, again.entries, strict=True):
         assert (a.name, a.accuracy) == (b.name, b.accuracy)
