@@ -30,8 +30,9 @@ def threshold(
     """The distance at or below which a suspect counts as reuse.
 
     `mean`: alpha (mean - t sd / sqrt n), t the quantile `confidence` of Student's t with n - 1
-    degrees, the one-sided lower bound of the references' mean. `prediction`: alpha (mean -
-    t sd sqrt(1 + 1/n)), the bound that one more independent model stays above.
+    degrees, the one-sided lower bound of the references' mean. `prediction`: alpha mean
+    exp(-t sd / mean sqrt(1 + 1/n)), the bound that one more independent model stays above;
+    distances are taken as log-normal, so that it is positive however few references there are.
 
     Args:
       distances: of at least 3 references from the victim.
@@ -57,23 +58,26 @@ def threshold(
     if not np.isfinite(d).all():
         raise ValueError("distances of references must be finite; one is not.")
     mean, sd, n = float(d.mean()), float(d.std(ddof=1)), len(d)
-    scale = math.sqrt(1 / n if rule == "mean" else 1 + 1 / n)
-    bound = mean - float(stats.t.ppf(confidence, n - 1)) * sd * scale
+    quantile = float(stats.t.ppf(confidence, n - 1))
+    if rule == "mean":
+        bound = mean - quantile * sd / math.sqrt(n)
+    else:
+        bound = mean * math.exp(-quantile * sd / mean * math.sqrt(1 + 1 / n)) if mean > 0 else 0.0
     return Threshold(alpha * bound, mean, sd, n)
 
 
 def p_value(distance: float, found: Threshold) -> float:
     """Probability that one more independent model comes this near, or nearer.
 
-    Of Student's t with n - 1 degrees at (distance - mean) / (sd sqrt(1 + 1/n)): the references'
-    distances are taken for a normal sample.
+    Of Student's t with n - 1 degrees at log(distance / mean) / (sd / mean sqrt(1 + 1/n)): the
+    logarithms of distances are taken for a normal sample.
 
     >>> p_value(0.41, Threshold(0.3, 0.41, 0.02, 6))
     0.5
     """
     from scipy import stats
 
-    scale = found.sd * math.sqrt(1 + 1 / found.n)
-    if scale == 0:
+    if distance <= 0 or found.sd == 0:
         return float(distance >= found.mean)
-    return float(stats.t.cdf((distance - found.mean) / scale, found.n - 1))
+    scale = found.sd / found.mean * math.sqrt(1 + 1 / found.n)
+    return float(stats.t.cdf(math.log(distance / found.mean) / scale, found.n - 1))

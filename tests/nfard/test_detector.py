@@ -84,12 +84,12 @@ def test_threshold_and_p_value():
     mean, sd, t = np.mean(d), np.std(d, ddof=1), oracle.t_quantile(0.99, 4)
     assert found.value == pytest.approx(mean - t * sd / 5**0.5, abs=1e-6)
     wide = threshold(d, rule="prediction", alpha=0.9)
-    assert wide.value == pytest.approx(0.9 * (mean - t * sd * 1.2**0.5), abs=1e-6)
+    assert wide.value == pytest.approx(0.9 * mean * np.exp(-t * sd / mean * 1.2**0.5), abs=1e-6)
     # at the prediction bound the p-value is 1 - confidence
     assert p_value(threshold(d, rule="prediction").value, found) == pytest.approx(0.01)
     assert p_value(0.1, Threshold(0.1, 0.2, 0.0, 3)) == 0
-    # of normal references, one more falls below the prediction bound one time in a hundred
-    draw = np.random.default_rng(0).normal(size=(4000, 7))
+    # of such references, one more falls below the prediction bound one time in a hundred
+    draw = np.exp(0.05 * np.random.default_rng(0).normal(size=(4000, 7)))
     below = [x[6] <= threshold(x[:6], rule="prediction").value for x in draw]
     assert stats.binomtest(sum(below), len(below), 0.01).pvalue > 0.01
     loose = np.mean([x[6] <= threshold(x[:6]).value for x in draw])
