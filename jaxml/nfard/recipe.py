@@ -104,7 +104,7 @@ TINY = RecipeConfig(
     "fashion_mnist",
     zoo.ZooConfig(
         (ArchConfig("mlp", hidden=(16, 12)), ArchConfig("mlp", hidden=(14,))),
-        train=TrainConfig(2, 50, lr=0.05),
+        train=TrainConfig(8, 50, lr=0.05),
         num_victim_rows=600,
         num_reuse_rows=600,
         kinds=("ft_all", "prune50", "int8", "fp16", "transfer", "steal_labels"),
