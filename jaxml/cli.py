@@ -51,6 +51,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("jaxml.merge.commands:train", "train networks from different seeds to merge"),
         "table": ("jaxml.merge.commands:table", "print the scores and claims of a finished study"),
     },
+    "nfard": {
+        "detect": ("jaxml.nfard.commands:detect", "is this model a copy of mine?"),
+        "zoo": ("jaxml.nfard.commands:zoo", "build or evaluate a zoo of reused models"),
+        "verify": ("jaxml.nfard.commands:verify", "compute an evidence bundle's verdict again"),
+        "table": ("jaxml.nfard.commands:table", "print a finished study and its claims"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

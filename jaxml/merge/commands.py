@@ -28,7 +28,8 @@ from jaxml.merge import network as networks
 from jaxml.merge import train as training
 from jaxml.merge.config import METHODS, MergeConfig, Method
 from jaxml.merge.network import Network, logits
-from jaxml.merge.train import ArchConfig, TrainConfig
+from jaxml.merge.train import TrainConfig
+from jaxml.models.arch import arch_of
 from jaxml.report import figure
 
 
@@ -160,35 +161,6 @@ def _network(
     for i, one in enumerate(loaded):
         tree.check_match(one, made, f"model {i}")
     return built.network, loaded
-
-
-def arch_of(params: PyTree, image: tuple[int, ...]) -> ArchConfig:
-    """The architecture whose parameters these are.
-
-    Raises:
-      ValueError: none that is known.
-    """
-    high, wide, channels = image
-    shape = (high, wide, channels)
-    if "layer0" in params:
-        num = len(params)
-        widths = [params[f"layer{i}"]["kernel"].shape[1] for i in range(num)]
-        return ArchConfig("mlp", hidden=tuple(widths[:-1]), num_classes=widths[-1], image=shape)
-    if "conv0" in params and "head0" in params:
-        convs = sum(name.startswith("conv") for name in params)
-        classes = params["head0"]["kernel"].shape[1]
-        width = params["conv0"]["kernel"].shape[-1] / 64
-        normed = "norm0" in params
-        return ArchConfig("vgg", convs + 3, width, (), normed, classes, shape)
-    if "stem" in params and "stage0_block0" in params:
-        depth = 6 * sum(name.startswith("stage0_") for name in params) + 2
-        width = params["stem"]["conv"]["kernel"].shape[-1] / 16
-        classes = params["head"]["kernel"].shape[1]
-        return ArchConfig("resnet", depth, width, (), True, classes, shape)
-    raise ValueError(
-        f"models must be an mlp, vgg or resnet of jaxml.models; their arrays are "
-        f"{', '.join(list(params)[:6])}; for others use jaxml.merge.network.of_function."
-    )
 
 
 def _merged(

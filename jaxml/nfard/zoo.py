@@ -1,0 +1,90 @@
+"""A Reuse Zoo: victims, copies of every kind, thieves, independent models, all trained here.
+
+The pool of training images is cut in two: victims train on the first part, whoever reuses them on
+the second. Members are kept on disk as they are made; a second run goes on from there.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxml.core import check, config
+from jaxml.core.types import PyTree
+from jaxml.inputs.order import generator
+from jaxml.inputs.splits import Splits
+from jaxml.nfard import reuse
+from jaxml.nfard.maker import Maker, accuracy
+from jaxml.nfard.members import Built, Order, OutOfTimeError, ZooConfig, ZooEntry, groups, orders
+from jaxml.nfard.train import train
+
+__all__ = [
+    "Built",
+    "Order",
+    "OutOfTimeError",
+    "ZooConfig",
+    "ZooEntry",
+    "accuracy",
+    "build_zoo",
+    "orders",
+    "shuffled",
+    "train_alone",
+]
+
+
+def build_zoo(
+    cfg: ZooConfig,
+    data: Splits,
+    seed: int = 0,
+    folder: Path | None = None,
+    say: Callable[[str], None] = print,
+    deadline: float | None = None,
+) -> Built:
+    """Makes every member, or takes it from the folder.
+
+    Args:
+      cfg: what to make.
+      data: training images are cut in two; accuracies are of the test images.
+      seed: of everything.
+      folder: where members are kept; None keeps none.
+      say: prints progress and each member's accuracy.
+      deadline: by `time.monotonic()`; nothing begins after it.
+
+    Raises:
+      OutOfTimeError: the deadline came first; what is made is kept.
+      ValueError: more rows asked for than there are, or a victim that did not learn.
+    """
+    total = len(data.train.label)
+    check.between(1, total, rows=cfg.num_victim_rows + cfg.num_reuse_rows)
+    maker = Maker(cfg, data, seed, _home(cfg, data, seed, folder), say, deadline)
+    wanted = orders(cfg)
+    for group in groups([o for o in wanted if not o.source], cfg):
+        maker.make(group)
+    for group in groups([o for o in wanted if o.source], cfg):
+        maker.make(group)
+    for i, a in enumerate(cfg.victims):
+        tuned = f"ft_all-v{i}"
+        if tuned in maker.made:
+            for name in reuse.ATTACKS:
+                order = Order(f"{name}-v{i}", name, f"victim{i}", cfg.archs[a], i)
+                maker.attack(order, tuned)
+    return maker.finished()
+
+
+def _home(cfg: ZooConfig, data: Splits, seed: int, folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    # `over` and the like change no member enough to matter, but a mixed zoo would be no zoo.
+    place = folder / f"{config.fingerprint(cfg)}-{data.digest()[:8]}-{seed}"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def train_alone(cfg: ZooConfig, data: Splits) -> PyTree:
+    """The first victim, kept nowhere: what a member costs."""
+    maker, order = Maker(cfg, data, 0, None, lambda text: None), orders(cfg)[0]
+    return train(cfg.train, order.arch, data.train, [maker.job(order)])[0]
+
+
+def shuffled(data: Splits, seed: int) -> Splits:
+    """Training images in another order, so that both parts are alike."""
+    rows = generator(seed, "zoo").permutation(len(data.train.label))
+    return data._replace(train=data.train.rows(rows))

@@ -1,0 +1,289 @@
+"""A small zoo: symmetries, masks, training together, what is kept, what is rejected, verdicts."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxml.core import tree
+from jaxml.inputs import splits
+from jaxml.models.arch import ArchConfig
+from jaxml.nfard import (
+    claims,
+    commands,
+    evaluate,
+    evidence,
+    maker,
+    networks,
+    pictures,
+    reuse,
+    study,
+)
+from jaxml.nfard import train as training
+from jaxml.nfard import zoo as zoos
+from jaxml.nfard.config import DetectorConfig
+from jaxml.nfard.train import Job, TrainConfig
+
+IMAGE = (8, 8, 1)
+A = ArchConfig("mlp", hidden=(16, 12), image=IMAGE)
+B = ArchConfig("mlp", hidden=(14,), image=IMAGE)
+CFG = zoos.ZooConfig(
+    (A, B),
+    train=TrainConfig(6, 20, lr=0.05, over="loop", chunk=5),
+    num_victim_rows=200,
+    num_reuse_rows=200,
+    kinds=("ft_all", "ft_last", "prune80", "int8", "fp16", "transfer", "steal_labels"),
+    same=2,
+    other_half=1,
+    references=4,
+    references_half=1,
+)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return splits.synthetic(400, 0, IMAGE)
+
+
+@pytest.fixture(scope="module")
+def built(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zoo")
+    return zoos.build_zoo(CFG, data, 0, folder, lambda text: None), folder
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        A,
+        pytest.param(ArchConfig("vgg", 11, 0.0625, image=(32, 32, 3)), marks=pytest.mark.slow),
+        pytest.param(
+            ArchConfig("vgg", 11, 0.0625, batch_norm=True, image=(32, 32, 3)),
+            marks=pytest.mark.slow,
+        ),
+        ArchConfig("resnet", 14, 0.25, image=(8, 8, 1)),
+    ],
+    ids=lambda a: f"{a.kind}{a.batch_norm}",
+)
+def test_reordered_and_rescaled_neurons_compute_the_same(arch):
+    variables, draw = networks.init(jax.random.key(0), arch), np.random.default_rng(0)
+    moved = jax.tree.map(
+        lambda x: np.asarray(x) + np.float32(0.1) * draw.normal(size=x.shape).astype("f4") ** 2,
+        variables,
+    )
+    attacked = reuse.attacked("reshaped", jax.random.key(1), arch, moved)
+    x = jax.random.normal(jax.random.key(2), (2, *arch.image))
+
+    def run(v):
+        logits, _, layers = networks.apply(arch, v["params"], v["state"], x)
+        return logits, list(layers.values())[-1]
+
+    (a, hidden), (b, other) = map(jax.jit(run), (moved, attacked))
+    np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+    assert not np.allclose(hidden, other, rtol=0.05)
+
+
+def test_masks_keep_the_largest_weights():
+    params = {"a": {"kernel": np.array([[1.0, -5], [0.1, 3]]), "bias": np.zeros(2)}}
+    mask = reuse.magnitude_mask(params, 0.5)["a"]
+    assert mask["kernel"].tolist() == [[0, 1], [0, 1]]
+    assert mask["bias"].tolist() == [1, 1]
+    draw = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
+    whole = reuse.magnitude_mask({"kernel": draw}, 0.8)["kernel"]
+    assert whole.mean() == pytest.approx(0.2)
+    assert np.abs(draw[whole == 0]).max() <= np.abs(draw[whole == 1]).min()
+
+
+def test_quantised_weights_have_so_many_values():
+    draw = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    got = reuse.quantised({"kernel": draw}, 8)["kernel"]
+    step = np.abs(draw).max(0) / 127
+    assert np.abs(got - draw).max() <= step.max() / 2 + 1e-6
+    assert all(len(np.unique(np.round(got[:, c] / step[c]))) <= 255 for c in range(3))
+    half = reuse.quantised({"kernel": draw}, 16)["kernel"]
+    assert (half == draw.astype(np.float16)).all()
+
+
+def test_together_is_one_by_one(data):
+    jobs = [
+        Job(networks.init(jax.random.key(k), A), np.arange(100), np.eye(10)[data.train.label[:100]],
+            k, 2, 0.05 * (k + 1), 1.0 + k)
+        for k in range(3)
+    ]  # fmt: skip
+    cfg = TrainConfig(2, 20)
+    both = training.train(cfg, A, data.train, jobs)
+    loop = training.train(dataclasses.replace(cfg, over="loop"), A, data.train, jobs)
+    chunks = dataclasses.replace(cfg, over="loop", chunk=5)
+    part = training.train(chunks, A, data.train, jobs[1:2])
+    for one, other in zip(both, loop, strict=True):
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), one, other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), part[0], loop[1])
+    with pytest.raises(ValueError, match="equal numbers of rows"):
+        training.train(cfg, A, data.train, [jobs[0], jobs[1]._replace(epochs=3)])
+
+
+def test_one_step_of_distillation_is_the_gradient_of_kl(data):
+    start = networks.init(jax.random.key(0), B)
+    targets = np.full((20, 10), 0.1, np.float32)
+    job = Job(start, np.arange(20), targets, 0, 1, 0.1, temperature=4.0)
+    cfg = TrainConfig(1, 20, warmup=0.0, weight_decay=0.0, momentum=0.0)
+    got = training.train(cfg, B, data.train, [job])[0]["params"]
+
+    def kl(params):
+        x = (data.train.image[:20] / 255.0 - data.train.mean[0]) / data.train.std[0]
+        logits = networks.apply(B, params, {}, jnp.asarray(x, jnp.float32))[0]
+        log_p = jax.nn.log_softmax(logits / 4.0)
+        return 16 * jnp.mean(jnp.sum(targets * (jnp.log(targets) - log_p), 1))
+
+    want = jax.tree.map(lambda p, g: p - 0.1 * g, start["params"], jax.grad(kl)(start["params"]))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), got, want)
+
+
+def test_members_are_what_their_kind_says(built):
+    zoo, _ = built
+    by = {e.name: e for e in zoo.entries}
+    assert len(zoo.entries) == len(zoos.orders(CFG)) + 6
+    victim, last = by["victim0"].params["params"], by["ft_last-v0"].params["params"]
+    assert (victim["layer0"]["kernel"] == last["layer0"]["kernel"]).all()
+    assert not np.allclose(victim["layer2"]["kernel"], last["layer2"]["kernel"])
+    kernels = [v for k, v in tree.flatten(by["prune80-v1"].params).items() if k.endswith("kernel")]
+    assert np.mean(np.concatenate([np.ravel(k) for k in kernels]) == 0) == pytest.approx(
+        0.8, abs=0.01
+    )
+    assert by["transfer-v0"].arch.num_classes == 5
+    assert by["steal_labels-v1"].arch == B and by["steal_labels-v1"].source == "victim1"
+    assert all(e.accuracy > 25 for e in zoo.entries), sorted(e.accuracy for e in zoo.entries)
+    kinds = {evaluate.kind_of(e, by["victim0"]) for e in zoo.entries if "reference" not in e.kind}
+    assert kinds == {"same", "other_half", "other_arch", "other_victim", *CFG.kinds, *reuse.ATTACKS}
+
+
+def test_a_second_run_takes_what_is_there(built, data, monkeypatch):
+    zoo, folder = built
+    monkeypatch.setattr(maker, "train", None)
+    again = zoos.build_zoo(CFG, data, 0, folder, lambda text: None)
+    for a, b in zip(zoo.entries, again.entries, strict=True):
+        assert (a.name, a.accuracy) == (b.name, b.accuracy)
+        jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
+    home = next(p for p in folder.iterdir())
+    (home / "same-a0.json").unlink()
+    with pytest.raises(zoos.OutOfTimeError):
+        zoos.build_zoo(CFG, data, 0, folder, lambda text: None, deadline=0.0)
+    (home / "same-a0.json").write_text(json.dumps({"accuracy": 12.0}))
+    said = []
+    broken = zoos.build_zoo(CFG, data, 0, folder, said.append)
+    assert broken.rejected == [("same-a0", 12.0)]
+    assert any("rejected: same-a0 has 12.00 %" in line for line in said)
+
+
+@pytest.fixture(scope="module")
+def measured(built, data):
+    return study.measure(
+        built[0], data.test, 60, 60, ("deepjudge_jsd", "akh"), 0, lambda text: None
+    )
+
+
+def test_references_are_never_judged_and_negatives_are_hard(measured):
+    rows = measured.evaluations["black"].rows
+    assert not any("reference" in row.suspect for row in rows)
+    kinds = {row.kind for row in rows if not row.reuse}
+    assert kinds == set(reuse.NEGATIVES)
+    assert {row.reuse for row in rows if row.kind == "other_victim"} == {False}
+
+
+def test_near_copies_are_found_white_and_black(measured):
+    for name in ("white", "black"):
+        rows = measured.evaluations[name].rows
+        near = [r for r in rows if r.kind in ("int8", "fp16", "ft_last")]
+        assert len(near) == 6 and all(r.verdict.reuse for r in near)
+    flat = [r for r in measured.evaluations["white"].rows if r.kind in reuse.ATTACKS]
+    tuned = [r for r in measured.evaluations["white"].rows if r.kind == "ft_all"]
+    for row in flat:
+        twin = next(t for t in tuned if t.victim == row.victim)
+        a, b = (r.verdict.tests[0].distance for r in (row, twin))
+        assert a == pytest.approx(b, abs=1e-3)
+
+
+def test_many_devices_answer_alike(built, data):
+    zoo, _ = built
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    members, rows = zoo.of("victim", "ft_all"), np.arange(40)
+    one, many = (evaluate.answers(zoo, members, data.test.image, rows, m) for m in (None, mesh))
+    for entry in members:
+        alone = zoo.access(entry)(data.test.image, rows)
+        for found in (one, many):
+            np.testing.assert_allclose(found[entry.name].probs, alone.probs, atol=1e-5)
+            np.testing.assert_allclose(found[entry.name].hidden, alone.hidden, atol=1e-4)
+
+
+def test_numbers_tables_and_claims(measured, built):
+    found = json.loads(json.dumps(study.summary(measured)))
+    decided = {c.id: c for c in claims.decide(found, "laptop", "test")}
+    assert decided["suite-deepjudge"].verdict == "not_measured"
+    assert decided["quantised-distance"].measured is not None
+    best = max(b["score"]["auc"] for b in found["baselines"].values())
+    ours = found["detectors"]["black, 60 queries"]["scores"]["all"]["auc"]
+    assert decided["auc-over-baselines"].measured == pytest.approx(ours - best)
+    assert {c.verdict for c in claims.missing("h100", "no data")} == {"not_measured"}
+    assert len(pictures.kinds(found).rows) == len(CFG.kinds) + 3 + 4
+    assert "<svg" in pictures.distances("d", found, "black", "output_contrast").svg
+    assert len(pictures.members(study.members(built[0])).rows) == len(built[0].entries)
+
+
+@pytest.fixture
+def npz(data, tmp_path):
+    arrays = {}
+    for split, part in (("train", data.train), ("test", data.test)):
+        arrays |= {f"{split}_image": part.image, f"{split}_label": part.label}
+    np.savez(tmp_path / "images.npz", **arrays)
+    return tmp_path / "images.npz"
+
+
+def test_detect_then_verify(built, npz, tmp_path, capsys):
+    home = next(p for p in built[1].iterdir())
+    references = tuple(sorted(home.glob("reference-a*.npz")))
+    how = {"data_path": npz, "cfg": DetectorConfig(n_suite=60)}
+    bundle = tmp_path / "evidence"
+    victim, copy = home / "victim0.npz", home / "fp16-v0.npz"
+    assert commands.detect(victim, copy, references, evidence_to=bundle, **how) == 1
+    assert "REUSE" in capsys.readouterr().out
+    assert (
+        commands.detect(
+            victim,
+            home / "same-a1.npz",
+            references,
+            **(how | {"cfg": DetectorConfig("white", n_suite=60)}),
+        )
+        == 0
+    )
+    assert commands.detect(victim, copy, references, hard_labels=True, **how) in (0, 1)
+    assert "weaker evidence: hard labels only" in " ".join(capsys.readouterr().out.split())
+    assert commands.verify(bundle) == 0
+    assert commands.verify(bundle, (copy, victim)) == 0
+    assert commands.verify(bundle, (home / "same-a1.npz",)) == 1
+    assert "model 0 is none of the recorded ones" in capsys.readouterr().out
+    record = json.loads((bundle / evidence.RECORD).read_text())
+    assert len(record["models_sha256"]) == 2 + len(references)
+    record["verdict"]["distance"] += 0.01
+    (bundle / evidence.RECORD).write_text(json.dumps(record))
+    assert any(line.startswith("distance is recorded") for line in evidence.verify(bundle))
+    record["statement"] = "no reuse found"
+    (bundle / evidence.RECORD).write_text(json.dumps(record))
+    assert any("the verdict is recorded" in line for line in evidence.verify(bundle))
+    with (bundle / evidence.ANSWERS).open("ab") as out:
+        out.write(b"x")
+    assert evidence.verify(bundle) == ["answers.npz is not the file that was recorded."]
+    with pytest.raises(FileNotFoundError, match="holds no evidence.json"):
+        evidence.verify(tmp_path)
+
+
+def test_bad_zoos():
+    with pytest.raises(ValueError, match="kinds must be one of"):
+        dataclasses.replace(CFG, kinds=("ft_al",))
+    with pytest.raises(ValueError, match="same number of classes"):
+        dataclasses.replace(CFG, archs=(A, dataclasses.replace(B, num_classes=3)))
+    with pytest.raises(ValueError, match=r"rows must lie in \[1, 400\]"):
+        zoos.build_zoo(
+            dataclasses.replace(CFG, num_victim_rows=300), splits.synthetic(400, 0, IMAGE)
+        )
