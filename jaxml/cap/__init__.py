@@ -7,7 +7,7 @@
 """
 
 from jaxml.cap.bank import Bank, draw_extra, encode, shard, take
-from jaxml.cap.compact import CompactConfig, compact, export, fold_masks
+from jaxml.cap.compaction import CompactConfig, compact, export, fold_masks
 from jaxml.cap.config import (
     PRESETS,
     CAPConfig,
@@ -30,7 +30,7 @@ from jaxml.cap.masks import (
     topk_masks,
 )
 from jaxml.cap.objective import cap_loss, distillation
-from jaxml.cap.sparsity import Sparsity, sparsity
+from jaxml.cap.count import Sparsity, sparsity
 from jaxml.cap.train import Pruned, Teacher, prune, teach
 
 __all__ = [

@@ -62,7 +62,8 @@ def topk_masks(scores: PyTree, keep: Keep, scope: Literal["matrix", "global"] = 
 
 def _ordered(x: Array) -> Array:
     """Unsigned integers in the order of the floats; -0 and 0 are equal."""
-    bits = jax.lax.bitcast_convert_type(x.astype(jnp.float32) + 0.0, jnp.uint32)
+    x = x.astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(jnp.where(x == 0, jnp.zeros_like(x), x), jnp.uint32)
     sign = jnp.uint32(1) << 31
     return jnp.where(bits >= sign, ~bits, bits | sign)
 

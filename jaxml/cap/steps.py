@@ -15,7 +15,7 @@ from jaxml.cap import masks as weight_masks
 from jaxml.cap.bank import draw_extra
 from jaxml.cap.config import CAPConfig, ContrastConfig, TuneConfig
 from jaxml.cap.objective import cap_loss
-from jaxml.cap.sparsity import kernels, with_kernels
+from jaxml.cap.count import kernels, with_kernels
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.inputs.order import Order, generator
 from jaxml.models.bert import BertConfig

@@ -18,12 +18,12 @@ from jaxml.cap import encoder as encoders
 from jaxml.cap import evaluate, steps
 from jaxml.cap import masks as weight_masks
 from jaxml.cap.bank import Bank, empty
-from jaxml.cap.compact import fold_masks
+from jaxml.cap.compaction import fold_masks
 from jaxml.cap.config import MODULES, CAPConfig
 from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.importance import Masks, first_order_importance, full_masks, structured_step
-from jaxml.cap.sparsity import Sparsity, kernels, sparsity
+from jaxml.cap.count import Sparsity, kernels, sparsity
 from jaxml.core import rng, tree, weights
 from jaxml.core.types import PyTree
 from jaxml.models.bert import BertConfig

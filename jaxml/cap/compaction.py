@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.cap.importance import Masks
-from jaxml.cap.sparsity import with_kernels
+from jaxml.cap.count import with_kernels
 from jaxml.core import check, param, tree, weights
 from jaxml.core.types import Array, PyTree
 from jaxml.models import bert, bert_weights
