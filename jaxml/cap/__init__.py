@@ -18,6 +18,7 @@ from jaxml.cap.config import (
     check_comparable,
 )
 from jaxml.cap.contrast import Contrast, contrastive_loss
+from jaxml.cap.count import Sparsity, sparsity
 from jaxml.cap.importance import Masks, first_order_importance, full_masks, structured_step
 from jaxml.cap.masks import (
     cubic_threshold,
@@ -30,7 +31,6 @@ from jaxml.cap.masks import (
     topk_masks,
 )
 from jaxml.cap.objective import cap_loss, distillation
-from jaxml.cap.count import Sparsity, sparsity
 from jaxml.cap.train import Pruned, Teacher, prune, teach
 
 __all__ = [

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.cap.importance import Masks
 from jaxml.cap.count import with_kernels
+from jaxml.cap.importance import Masks
 from jaxml.core import check, param, tree, weights
 from jaxml.core.types import Array, PyTree
 from jaxml.models import bert, bert_weights

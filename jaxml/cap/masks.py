@@ -6,6 +6,7 @@ by bisection on the bits of the scores, which sorts nothing.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -48,16 +49,24 @@ def topk_mask(scores: Array, keep: Keep) -> Array:
 def topk_masks(scores: PyTree, keep: Keep, scope: Literal["matrix", "global"] = "matrix") -> PyTree:
     """`topk_mask` of every leaf, or one ranking of all leaves together."""
     check.one_of(("matrix", "global"), scope=scope)
-    if scope == "matrix":
-        return jax.tree.map(lambda leaf: topk_mask(leaf, keep), scores)
     leaves, structure = jax.tree.flatten(scores)
-    flat = jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
-    kept = topk_mask(flat, keep)
-    ends = [0]
-    for leaf in leaves:
-        ends.append(ends[-1] + leaf.size)
-    parts = [kept[a:b].reshape(x.shape) for a, b, x in zip(ends, ends[1:], leaves, strict=False)]
-    return jax.tree.unflatten(structure, parts)
+    sizes = [leaf.size if scope == "global" else math.prod(leaf.shape[-2:]) for leaf in leaves]
+    made: list[Any] = [None] * len(leaves)
+    groups = [list(range(len(leaves)))] if scope == "global" else _alike(sizes)
+    for group in groups:  # matrices of one size are ranked in one sweep
+        size = sum(sizes) if scope == "global" else sizes[group[0]]
+        flat = jnp.concatenate([leaves[i].reshape(-1) for i in group]).reshape(-1, size)
+        kept = _largest(_ordered(flat), num_kept(keep, size)).reshape(-1)
+        start = 0
+        for i in group:
+            made[i] = kept[start : start + leaves[i].size].reshape(leaves[i].shape)
+            start += leaves[i].size
+    return jax.tree.unflatten(structure, made)
+
+
+def _alike(sizes: Sequence[int]) -> list[list[int]]:
+    """Indices of equal sizes together."""
+    return [[i for i, s in enumerate(sizes) if s == size] for size in dict.fromkeys(sizes)]
 
 
 def _ordered(x: Array) -> Array:

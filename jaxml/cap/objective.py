@@ -49,15 +49,16 @@ def contrast_terms(
       labels_b: their classes, or None.
       extra: further candidates by module.
       cfg: weights, temperature, reduction.
-      weights: factor of each module (default: 1), so that one compiled step serves ablations.
+      weights: by module, factors [2] of both terms (default: 1), so that one compiled step serves
+        other weights and ablations.
     """
     total, parts = jnp.float32(0), {}
     for module in cfg.modules:
         if module not in banks:
             continue
         found = contrastive_loss(reps_bd, banks[module], ids_b, labels_b, extra[module], cfg)
-        both = cfg.weight_unsup * found.unsup + cfg.weight_sup * found.sup
-        total += both if weights is None else weights[module] * both
+        both = jnp.stack([cfg.weight_unsup * found.unsup, cfg.weight_sup * found.sup])
+        total += jnp.sum(both if weights is None else weights[module] * both)
         parts |= {f"{module}_unsup": found.unsup, f"{module}_sup": found.sup}
     return Terms(total, parts)
 

@@ -13,9 +13,9 @@ import optax
 from jaxml.cap import encoder as encoders
 from jaxml.cap import masks as weight_masks
 from jaxml.cap.bank import draw_extra
-from jaxml.cap.config import CAPConfig, ContrastConfig, TuneConfig
-from jaxml.cap.objective import cap_loss
+from jaxml.cap.config import MODULES, CAPConfig, ContrastConfig, TuneConfig
 from jaxml.cap.count import kernels, with_kernels
+from jaxml.cap.objective import cap_loss
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.inputs.order import Order, generator
 from jaxml.models.bert import BertConfig
@@ -31,7 +31,7 @@ class Plan:
     Attributes:
       model: the encoder, with the dropout of the run.
       tune: batch size, rates, weights of the loss.
-      contrast: None: none. Its `modules` come as weights with the batch.
+      contrast: None: none. Which modules count, and how much, comes with the batch.
       align: what represents a sentence.
       method: "dense", "structured", or of single weights.
       total: steps of the schedule.
@@ -60,7 +60,9 @@ def plan_of(cfg: CAPConfig, model: BertConfig, dense: bool = False) -> Plan:
         lr = dataclasses.replace(cfg.tune, lr=cfg.tune.dense_lr)
         return Plan(model, lr, None, cfg.align, "dense", cfg.tune.dense_steps)
     prune, total = cfg.prune, cfg.tune.steps
-    contrast = cfg.contrast and dataclasses.replace(cfg.contrast, modules=("pre", "snap", "fine"))
+    contrast = cfg.contrast and dataclasses.replace(
+        cfg.contrast, modules=MODULES, weight_unsup=1.0, weight_sup=1.0
+    )
     plan = Plan(model, cfg.tune, contrast, cfg.align, prune.method, total)
     if prune.method == "structured":
         return plan
@@ -169,11 +171,18 @@ def _kind(name: str, leaf: Array) -> str:
     return "scores" if name == "scores" else "weights"
 
 
+def compiled(plan: Plan) -> step.Step:
+    """The jitted step of a plan; plans that differ in learning rates only share it.
+
+    Rates are arrays of the optimiser's state (see `optim.RateState`).
+    """
+    rates = {"lr": 1.0, "dense_lr": 1.0, "score_lr": 1.0, "dense_steps": 1, "steps": 1}
+    return _compiled(dataclasses.replace(plan, tune=dataclasses.replace(plan.tune, **rates)))
+
+
 @functools.lru_cache(maxsize=32)
-def compiled(plan: Plan) -> tuple[step.Step, optax.GradientTransformation]:
-    """The jitted step of a plan and its optimiser; equal plans share both."""
-    made = optimizer(plan)
-    return step.make_step(loss_fn(plan), made), made
+def _compiled(plan: Plan) -> step.Step:
+    return step.make_step(loss_fn(plan), optimizer(plan))
 
 
 class Rows(Iterator[dict[str, Any]]):

@@ -20,10 +20,10 @@ from jaxml.cap import masks as weight_masks
 from jaxml.cap.bank import Bank, empty
 from jaxml.cap.compaction import fold_masks
 from jaxml.cap.config import MODULES, CAPConfig
+from jaxml.cap.count import Sparsity, kernels, sparsity
 from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.importance import Masks, first_order_importance, full_masks, structured_step
-from jaxml.cap.count import Sparsity, kernels, sparsity
 from jaxml.core import rng, tree, weights
 from jaxml.core.types import PyTree
 from jaxml.models.bert import BertConfig
@@ -144,7 +144,7 @@ def prune(
 
 def _begin(plan: steps.Plan, params: PyTree, key: Any) -> TrainState:
     # The step donates its state; what was handed in must live on.
-    return state.create(key, jax.tree.map(jnp.copy, params), steps.compiled(plan)[1])
+    return state.create(key, jax.tree.map(jnp.copy, params), steps.optimizer(plan))
 
 
 @dataclasses.dataclass
@@ -186,9 +186,10 @@ class _Run:
         """The part of a batch that stays."""
         given = {"teacher": jnp.asarray(teacher.logits)}
         if self.cfg.contrast is not None:
-            modules = self.cfg.contrast.modules
+            contrast = self.cfg.contrast
+            both = jnp.array([contrast.weight_unsup, contrast.weight_sup])
             given["banks"] = {**teacher.banks, "snap": snap}
-            given["weights"] = {m: jnp.float32(m in modules) for m in MODULES}
+            given["weights"] = {m: both * (m in contrast.modules) for m in MODULES}
         return given
 
     def fit(
@@ -201,7 +202,7 @@ class _Run:
         fixed: dict[str, Any],
     ) -> TrainState:
         """Steps up to step `until`, from the checkpoint of that name where there is one."""
-        update = steps.compiled(plan)[0]
+        update = steps.compiled(plan)
         fixed = {**fixed, "train": self.examples}
 
         def step(now: TrainState, batch: Any) -> Any:
