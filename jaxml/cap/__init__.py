@@ -32,6 +32,8 @@ from jaxml.cap.masks import (
 )
 from jaxml.cap.objective import cap_loss, distillation
 from jaxml.cap.train import Pruned, Teacher, prune, teach
+from jaxml.cap.transform import pruning
+from jaxml.cap.wanda import calibrated, wanda_masks
 
 __all__ = [
     "PRESETS",
@@ -47,6 +49,7 @@ __all__ = [
     "Teacher",
     "TuneConfig",
     "arms",
+    "calibrated",
     "cap_loss",
     "check_comparable",
     "compact",
@@ -62,6 +65,7 @@ __all__ = [
     "masked_dense",
     "nm_mask",
     "prune",
+    "pruning",
     "score_penalty",
     "shard",
     "sigmoid_mask",
@@ -72,4 +76,5 @@ __all__ = [
     "teach",
     "topk_mask",
     "topk_masks",
+    "wanda_masks",
 ]
