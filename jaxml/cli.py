@@ -48,6 +48,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "train": ("jaxml.merge.commands:train", "train networks from different seeds to merge"),
         "table": ("jaxml.merge.commands:table", "print the scores and claims of a finished study"),
     },
+    "cap": {
+        "prune": ("jaxml.cap.commands:prune", "fine-tune, prune and export a sentence encoder"),
+        "table": ("jaxml.cap.commands:table", "print the accuracies and verdicts of a study"),
+        "bench": ("jaxml.cap.commands:bench", "time an encoder with heads and neurons removed"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

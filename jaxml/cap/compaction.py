@@ -168,6 +168,12 @@ def _narrow(params: PyTree, cfg: BertConfig, alive: np.ndarray) -> tuple[PyTree,
     return tree.unflatten(leaves), dataclasses.replace(cfg, hidden=width)
 
 
+def save_head(path: Path | str, head: PyTree) -> None:
+    """Writes a classifier under the names of Hugging Face's: `classifier.weight` and `.bias`."""
+    kernel = np.asarray(head["kernel"]).T
+    weights.write(path, {"classifier.weight": kernel, "classifier.bias": head["bias"]})
+
+
 def save(path: Path | str, params: PyTree, cfg: CompactConfig) -> None:
     """Writes a compact encoder as one safetensors file."""
     layers = {str(i): layer for i, layer in enumerate(params["layers"])}

@@ -77,6 +77,7 @@ def _ordered(x: Array) -> Array:
     return jnp.where(bits >= sign, ~bits, bits | sign)
 
 
+@jax.jit
 def _largest(rows: Array, k: Any) -> Array:
     """True for the k largest of each row of unsigned integers [m, n]."""
     wanted = jnp.full((rows.shape[0],), k, jnp.int32)

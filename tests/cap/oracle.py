@@ -66,3 +66,54 @@ def kd(student, teacher, temperature):
 
     p, q = soft(teacher), soft(student)
     return temperature**2 * (p * np.log(p / q)).sum(-1).mean()
+
+
+def tensors(path):
+    """A safetensors file by its definition: a length, JSON, raw little-endian arrays."""
+    import json
+
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    head = json.loads(content[8 : 8 + size])
+    kinds = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}
+    found = {}
+    for name, about in head.items():
+        if name != "__metadata__":
+            a, b = (8 + size + x for x in about["data_offsets"])
+            found[name] = np.frombuffer(content[a:b], kinds[about["dtype"]]).reshape(about["shape"])
+    return found
+
+
+def bert_mean(w, ids, num_layers, num_heads):
+    """Last hidden states of one unpadded sentence, and their mean (Devlin et al. 2019)."""
+    from scipy.special import erf
+
+    w = {k: v.astype(float) for k, v in w.items() if v.dtype.kind == "f"}
+
+    def norm(name, x):
+        x = x - x.mean(-1, keepdims=True)
+        scale, shift = (w[f"{name}.LayerNorm.{k}"] for k in ("weight", "bias"))
+        return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-12) * scale + shift
+
+    def dense(name, x):
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    t = "embeddings.{}_embeddings.weight"
+    x = w[t.format("word")][ids] + w[t.format("position")][: len(ids)]
+    x = norm("embeddings", x + w[t.format("token_type")][0])
+    size = x.shape[1] // num_heads
+    for i in range(num_layers):
+        at = f"encoder.layer.{i}"
+        q, k, v = (dense(f"{at}.attention.self.{n}", x) for n in ("query", "key", "value"))
+        heads = []
+        for h in range(num_heads):
+            s = slice(h * size, (h + 1) * size)
+            score = q[:, s] @ k[:, s].T / np.sqrt(size)
+            p = np.exp(score - score.max(-1, keepdims=True))
+            heads.append(p / p.sum(-1, keepdims=True) @ v[:, s])
+        read = dense(f"{at}.attention.output.dense", np.concatenate(heads, -1))
+        x = norm(f"{at}.attention.output", x + read)
+        inner = dense(f"{at}.intermediate.dense", x)
+        inner = inner * (1 + erf(inner / np.sqrt(2))) / 2
+        x = norm(f"{at}.output", x + dense(f"{at}.output.dense", inner))
+    return x, x.mean(0)

@@ -39,6 +39,7 @@ def tokens():
     return {"inputs": jnp.asarray(ids[:, :-1]), "targets": jnp.asarray(ids[:, 1:])}
 
 
+@pytest.mark.slow
 def test_pruning_while_training_a_language_model(lm, tokens):
     model, params = lm
     schedule = functools.partial(
@@ -109,7 +110,9 @@ def _nnx(x):
     return lambda p, x: flax.nnx.merge(graph, p)(x), flax.nnx.to_pure_dict(params)
 
 
-@pytest.mark.parametrize("make", [_linen, _nnx], ids=["linen", "nnx"])
+@pytest.mark.parametrize(
+    "make", [_linen, pytest.param(_nnx, marks=pytest.mark.slow)], ids=["linen", "nnx"]
+)
 def test_users_models_are_pruned_and_calibrated(make):
     x = jax.random.normal(jax.random.key(1), (32, 5))
     apply, params = make(x)
@@ -159,13 +162,15 @@ def test_wanda_keeps_the_most_telling_inputs_of_each_output():
     assert (pairs.reshape(2, 4, 5).sum(1) == 2).all()
 
 
+@pytest.mark.slow
 def test_wanda_sees_through_a_rescaling_that_changes_nothing(lm, tokens):
     """Hidden units of TNL's gated part times s, their outgoing weights over s: the same function.
 
     Wanda removes the same weights as before, magnitude others, and the answer shows it.
     """
     model, params = lm
-    scale = jnp.asarray(np.geomspace(0.05, 20, 12), jnp.float32)
+    order = np.random.default_rng(0).permutation(12)
+    scale = jnp.asarray(np.geomspace(0.05, 20, 12)[order], jnp.float32)
     leaves = tree.flatten(params)
     for name in ("stretch_0", "stretch_1"):
         leaves[f"{name}/glu/up/kernel"] *= scale[None, None]
@@ -175,14 +180,16 @@ def test_wanda_sees_through_a_rescaling_that_changes_nothing(lm, tokens):
     dense = hidden(params, tokens["inputs"])
     np.testing.assert_allclose(hidden(moved, tokens["inputs"]), dense, atol=1e-4)
     before, after = (cap.calibrated(model.hidden, p, [tokens["inputs"]]) for p in (params, moved))
-    masks = cap.wanda_masks(moved, after, 0.5)
-    for path, mask in cap.wanda_masks(params, before, 0.5).items():
+    down = lambda path, leaf: "glu/down" in path  # noqa: E731
+    masks = cap.wanda_masks(moved, after, 0.5, select=down)
+    assert len(masks) == 2
+    for path, mask in cap.wanda_masks(params, before, 0.5, select=down).items():
         assert float(jnp.mean(mask == masks[path])) > 0.99, path
     ones = {path: n._replace(squares=jnp.ones_like(n.squares)) for path, n in after.items()}
-    plain = cap.wanda_masks(moved, ones, 0.5)
+    plain = cap.wanda_masks(moved, ones, 0.5, select=down)
     assert sum(int(m.sum()) for m in masks.values()) == sum(int(m.sum()) for m in plain.values())
     errors = [
         float(jnp.mean((hidden(wanda.apply_masks(moved, m), tokens["inputs"]) - dense) ** 2))
         for m in (masks, plain)
     ]
-    assert errors[0] < 0.8 * errors[1]
+    assert errors[0] < 0.7 * errors[1], errors
