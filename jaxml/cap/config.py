@@ -196,7 +196,7 @@ PRESETS: dict[str, CAPConfig] = {
         ContrastConfig(extra=16),
     ),
     "laptop": CAPConfig(
-        PruneConfig("structured", 0.5, 3, calibration=256, start="fine"),
+        PruneConfig("structured", 0.5, 3, calibration=128, start="fine"),
         _LAPTOP,
         ContrastConfig(extra=1024),
     ),
