@@ -1,5 +1,6 @@
 """Banks: frozen representations of every training example, by one or several encoders."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -43,12 +44,12 @@ class Bank:
         _check_reps(reps_nd, (num, width))
         new = jnp.asarray(reps_nd, self.reps.dtype)[:, None]
         if self.count is None:
-            return self.replace(reps=jnp.concatenate([jnp.asarray(self.reps), new], 1))
+            return dataclasses.replace(self, reps=jnp.concatenate([jnp.asarray(self.reps), new], 1))
         filled = int(self.count)
         if filled >= room:
             raise ValueError(f"a bank must have a free place; got {filled} of {room} filled.")
         reps = jnp.asarray(self.reps).at[:, filled].set(new[:, 0])
-        return self.replace(reps=reps, count=jnp.int32(filled + 1))
+        return dataclasses.replace(self, reps=reps, count=jnp.int32(filled + 1))
 
 
 def empty(num: int, room: int, width: int, labels: Any = None, dtype: Any = jnp.float16) -> Bank:
@@ -112,7 +113,7 @@ def shard(bank: Bank, mesh: Mesh, axis: str = "data") -> Bank:
     parts, num = mesh.shape[axis], bank.num_examples
     padded = np.pad(np.asarray(bank.reps), ((0, -num % parts), (0, 0), (0, 0)))
     place = NamedSharding(mesh, PartitionSpec(axis))
-    return bank.replace(reps=Rows(jax.device_put(padded, place), num, mesh, axis))
+    return dataclasses.replace(bank, reps=Rows(jax.device_put(padded, place), num, mesh, axis))
 
 
 def take(array: Any, ids: Array) -> Array:

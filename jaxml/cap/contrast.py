@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from jaxml.cap.bank import Bank, take
 from jaxml.cap.config import ContrastConfig, Reduction
@@ -146,6 +147,6 @@ def _check(
             f"labels must be given where weight_sup > 0; got weight_sup={cfg.weight_sup}."
         )
     for name, ids in (("ids_b", ids_b), ("extra_ids", extra_ids)):
-        if not isinstance(ids, jax.core.Tracer) and len(ids):
+        if not isinstance(ids, Tracer) and len(ids):
             check.between(0, num - 1, **{name: int(jnp.min(ids))})
             check.between(0, num - 1, **{name: int(jnp.max(ids))})

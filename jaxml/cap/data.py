@@ -95,7 +95,7 @@ def load(
     held, rest = order[:num_valid], order[num_valid:][:num_train]
     parts = (_pick(train, rest), _pick(train, held), test)
     made = [Examples(*tokenize(x, max_len), np.asarray(y, np.int32)) for x, y in parts]
-    return Task(name, *made, 1 + max(max(y) for _, y in (train, test)), about)
+    return Task(name, made[0], made[1], made[2], 1 + max(max(y) for _, y in (train, test)), about)
 
 
 def _pick(texts: Texts, rows: np.ndarray) -> Texts:
@@ -218,7 +218,7 @@ def save(path: Path | str, task: Task) -> None:
     about = {k: np.array(str(v)) for k, v in task.provenance.__dict__.items()}
     about["num_classes"] = np.array(task.num_classes)
     with files.aside(path) as part, part.open("wb") as handle:
-        np.savez_compressed(handle, **arrays, **about)
+        np.savez_compressed(handle, **{**arrays, **about})  # pyright: ignore[reportArgumentType]
 
 
 def read(path: Path | str) -> Task:
@@ -235,4 +235,4 @@ def read(path: Path | str) -> Task:
         fields = ("name", "where", "sha256", "num_bytes", "licence")
         about = Provenance(*(str(stored[k]) for k in fields))  # pyright: ignore[reportArgumentType]
         num_classes = int(stored["num_classes"])
-    return Task(about.name, *parts, num_classes, about)
+    return Task(about.name, parts[0], parts[1], parts[2], num_classes, about)

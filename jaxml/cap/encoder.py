@@ -115,8 +115,12 @@ def represent(
         params, cfg, ids, mask=present, types=types, head_mask=heads, ffn_mask=ffn,
         key=encode_key, dtype=dtype,
     )  # fmt: skip
-    reps = mean_of(out.hidden, present) if align == "mean" else out.pooled.astype(jnp.float32)
+    reps = mean_of(out.hidden, present) if align == "mean" else _pooled(out)
     return dropout.apply(own_key, reps, rate)
+
+
+def _pooled(out: bert.BertOutput) -> Array:
+    return jnp.asarray(out.pooled, jnp.float32)
 
 
 def mean_of(hidden_btd: Array, present_bt: Array) -> Array:

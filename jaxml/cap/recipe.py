@@ -13,6 +13,7 @@ from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.h100 import PROBES
 from jaxml.cap.h100 import base as full_study
+from jaxml.cap.importance import Masks
 from jaxml.cap.study import Arm, StudyConfig
 from jaxml.core import config
 from jaxml.inputs.integrity import DataNotFoundError
@@ -43,7 +44,7 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
     kept = folder / "compact-masks.safetensors"
 
     def keep(name: str, found: study.Pruned) -> None:
-        if found.masks and name.startswith("cap-structured"):
+        if isinstance(found.masks, Masks) and name.startswith("cap-structured"):
             last["masks"] = found.masks
             speed.save_masks(kept, found.masks)
 

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.cap import compaction, steps, train
+from jaxml.cap import compaction, phases, steps
 from jaxml.cap import encoder as encoders
+from jaxml.cap.bank import Bank
 from jaxml.cap.config import CAPConfig
 from jaxml.cap.count import kernels
 from jaxml.cap.data import Task
@@ -69,15 +70,15 @@ def training_steps(
 
 
 def _stepper(encoder: Encoder, task: Task, cfg: CAPConfig) -> Any:
-    run = train._Run(cfg, encoder.cfg, task, None, print)
+    run = phases.Run(cfg, encoder.cfg, task, None, print)
     num, width, key = len(task.train.label), encoder.cfg.width, jax.random.key(0)
     reps = jax.random.normal(key, (num, 1, width), jnp.float16)
     label = jnp.asarray(task.train.label)
-    bank = train.Bank(reps, label)
+    bank = Bank(reps, label)
     logits = np.zeros((num, task.num_classes), np.float32)
-    taught = train.Teacher({}, logits, {"pre": bank, "fine": bank}, 0.0, 0.0, [])
+    taught = phases.Teacher({}, logits, {"pre": bank, "fine": bank}, 0.0, 0.0, [])
     room = max(cfg.prune.rounds - 1, 1)
-    snap = train.Bank(jnp.tile(reps, (1, room, 1)), label, jnp.int32(room))
+    snap = Bank(jnp.tile(reps, (1, room, 1)), label, jnp.int32(room))
     plan = steps.plan_of(cfg, encoder.cfg)
     params = encoders.classifier(key, encoder, task.num_classes)
     fixed = {**run.fixed(taught, snap), "train": run.examples}
@@ -88,8 +89,8 @@ def _stepper(encoder: Encoder, task: Task, cfg: CAPConfig) -> Any:
         params["scores"] = jax.tree.map(jnp.zeros_like, kernels(encoder.params))
     if plan.method == "magnitude":
         del params["scores"]
-    rows, step = run.rows(taught, room), steps.compiled(plan)
-    now = [train._begin(plan, params, key)]
+    rows, step = run.rows(room), steps.compiled(plan)
+    now = [phases.begin(plan, params, key)]
 
     def once() -> Any:
         now[0], metrics = step(now[0], {**next(rows), **fixed})

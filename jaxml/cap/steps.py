@@ -162,7 +162,7 @@ def optimizer(plan: Plan) -> optax.GradientTransformation:
             for name, part in params.items()
         }
 
-    kinds = {"weights": optim.make(weights), "scores": optim.make(scores)}
+    kinds: Any = {"weights": optim.make(weights), "scores": optim.make(scores)}
     return optax.chain(optax.clip_by_global_norm(1.0), optax.partition(kinds, labels))
 
 

@@ -6,7 +6,6 @@ phase starts from (parameters, masks, banks) from a file written before it.
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,38 +18,14 @@ from jaxml.cap import evaluate, steps
 from jaxml.cap import masks as weight_masks
 from jaxml.cap.bank import Bank, empty
 from jaxml.cap.compaction import fold_masks
-from jaxml.cap.config import MODULES, CAPConfig
+from jaxml.cap.config import CAPConfig
 from jaxml.cap.count import Sparsity, kernels, sparsity
 from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.importance import Masks, first_order_importance, full_masks, structured_step
-from jaxml.core import rng, tree, weights
+from jaxml.cap.phases import Run, Say, Teacher, begin
+from jaxml.core import rng
 from jaxml.core.types import PyTree
-from jaxml.models.bert import BertConfig
-from jaxml.train import checkpoint, hooks, logs, loop, state
-from jaxml.train.state import TrainState
-
-type Say = Callable[[str], None]
-
-
-class Teacher(NamedTuple):
-    """The fine-tuned dense model and what it, and the pre-trained one, say of the training set.
-
-    Attributes:
-      params: `encoder` and `head`.
-      logits: of the training examples [n, c].
-      banks: "pre" and "fine".
-      valid: accuracy in per cent.
-      test: likewise.
-      curve: metrics of the fine-tuning by step.
-    """
-
-    params: PyTree
-    logits: np.ndarray
-    banks: dict[str, Bank]
-    valid: float
-    test: float
-    curve: list[dict[str, float]]
 
 
 class Pruned(NamedTuple):
@@ -87,9 +62,9 @@ def teach(
     first = encoders.classifier(key, encoder, task.num_classes)
     plan = steps.plan_of(cfg, encoder.cfg, dense=True)
     rows = steps.Rows(len(task.train.label), cfg.tune.batch_size, cfg.seed, {})
-    run = _Run(cfg, encoder.cfg, task, folder, say)
+    run = Run(cfg, encoder.cfg, task, folder, say)
     pre = run.answers(first)
-    now = _begin(plan, first, rng.fold(key, "dense"))
+    now = begin(plan, first, rng.fold(key, "dense"))
     now = run.fit("dense", plan, now, rows, plan.total, {})
     fine = run.answers(now.params)
     label = jnp.asarray(task.train.label)
@@ -122,7 +97,7 @@ def prune(
       ValueError: an impossible pruning (see `structured_step`).
       FolderInUseError: another process writes to the folder.
     """
-    run = _Run(cfg, encoder.cfg, task, folder, say)
+    run = Run(cfg, encoder.cfg, task, folder, say)
     grow = _structured if cfg.prune.method == "structured" else _gradual
     params, masks = grow(run, encoder, teacher)
     folded = {**params, "encoder": fold_masks(params["encoder"], masks)}
@@ -142,123 +117,12 @@ def prune(
     return found
 
 
-def _begin(plan: steps.Plan, params: PyTree, key: Any) -> TrainState:
-    # The step donates its state; what was handed in must live on.
-    return state.create(key, jax.tree.map(jnp.copy, params), steps.optimizer(plan))
-
-
-@dataclasses.dataclass
-class _Run:
-    """What the phases of one run share."""
-
-    cfg: CAPConfig
-    model: BertConfig
-    task: Task
-    folder: Path | None
-    say: Say
-    done: int = 0
-    curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
-
-    def answers(self, params: PyTree, part: Any = None) -> evaluate.Answers:
-        examples = self.task.train if part is None else part
-        model = encoders.without_dropout(self.model)
-        kept = {name: params[name] for name in ("encoder", "head")}
-        return evaluate.answers(
-            kept, model, examples, align=self.cfg.align, dtype=self.cfg.tune.dtype
-        )
-
-    def score(self, params: PyTree, part: Any) -> float:
-        return evaluate.accuracy(self.answers(params, part).logits, part.label)
-
-    @functools.cached_property
-    def examples(self) -> tuple[Any, ...]:
-        return tuple(jnp.asarray(x) for x in self.task.train)
-
-    def rows(self, teacher: Teacher, room: int) -> steps.Rows:
-        num, contrast = len(self.task.train.label), self.cfg.contrast
-        extra = {}
-        if contrast is not None:  # no more than there are examples
-            each = {"pre": 1, "snap": room, "fine": 1}
-            extra = {n: min(contrast.extra // r, num) for n, r in each.items()}
-        return steps.Rows(num, self.cfg.tune.batch_size, self.cfg.seed, extra)
-
-    def fixed(self, teacher: Teacher, snap: Bank) -> dict[str, Any]:
-        """The part of a batch that stays."""
-        given = {"teacher": jnp.asarray(teacher.logits)}
-        if self.cfg.contrast is not None:
-            contrast = self.cfg.contrast
-            both = jnp.array([contrast.weight_unsup, contrast.weight_sup])
-            given["banks"] = {**teacher.banks, "snap": snap}
-            given["weights"] = {m: both * (m in contrast.modules) for m in MODULES}
-        return given
-
-    def fit(
-        self,
-        name: str,
-        plan: steps.Plan,
-        now: TrainState,
-        rows: steps.Rows,
-        until: int,
-        fixed: dict[str, Any],
-    ) -> TrainState:
-        """Steps up to step `until`, from the checkpoint of that name where there is one."""
-        update = steps.compiled(plan)
-        fixed = {**fixed, "train": self.examples}
-
-        def step(now: TrainState, batch: Any) -> Any:
-            return update(now, {**batch, **fixed})
-
-        before, every = int(now.step), max(until // 25, 1)
-        watch = hooks.Every(self._note(name), every)
-        if self.folder is None:
-            rows.set_state({"number": before})
-            now = loop.fit(step, now, rows, [watch], num_steps=until)
-        else:
-            now = self._resumed(name, step, now, rows, until, watch)
-        self.done += until - before
-        return now
-
-    def _note(self, name: str) -> Callable[[loop.Event], None]:
-        def note(event: loop.Event) -> None:
-            numbers = {k: float(v) for k, v in event.metrics.items() if np.ndim(v) == 0}
-            self.curve.append({"phase": name, "step": event.step, **numbers})  # pyright: ignore[reportArgumentType]
-
-        return note
-
-    def _resumed(
-        self, name: str, step: Any, now: TrainState, rows: steps.Rows, until: int, watch: Any
-    ) -> TrainState:
-        assert self.folder is not None
-        with checkpoint.Checkpointer(self.folder / name, keep=1) as keeper:
-            known = checkpoint.steps(keeper.folder)
-            if known and known[-1] > int(now.step):
-                now = keeper.restore(state.abstract(now)).state
-            rows.set_state({"number": int(now.step)})
-            log = logs.JsonLines(self.folder / f"{name}.jsonl", 10)
-            save = hooks.Checkpoint(keeper, max(until // 2, 1))
-            stop = hooks.StopOnSignal()
-            now = loop.fit(step, now, rows, [stop, watch, log, save], num_steps=until)
-        if stop.received is not None:
-            raise KeyboardInterrupt(f"stopped at step {int(now.step)} of {name}; it is saved.")
-        return now
-
-    def kept(self, name: str, make: Callable[[], PyTree]) -> PyTree:
-        """What `make` gives, kept in the folder: an interrupted run reads it again."""
-        path = None if self.folder is None else self.folder / f"{name}.safetensors"
-        if path is not None and path.exists():
-            return tree.unflatten({n: jnp.asarray(x) for n, x in weights.read(path).items()})
-        made = make()
-        if path is not None:
-            weights.write(path, tree.flatten(made))
-        return made
-
-
-def _snapshots(run: _Run, room: int) -> Bank:
+def _snapshots(run: Run, room: int) -> Bank:
     label = jnp.asarray(run.task.train.label)
     return empty(len(label), max(room, 1), run.model.width, label)
 
 
-def _structured(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, Masks]:
+def _structured(run: Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, Masks]:
     cfg, key = run.cfg, jax.random.key(run.cfg.seed)
     plan = steps.plan_of(cfg, encoder.cfg)
     percents = cfg.prune.percents
@@ -275,10 +139,10 @@ def _structured(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, 
 
         begun = run.kept(f"start{number}", start)
         params, masks = begun["params"], Masks(begun["heads"], begun["ffn"])
-        snap = snap.replace(reps=begun["snap"], count=jnp.int32(number))
-        rows = run.rows(teacher, snap.reps.shape[1])
+        snap = dataclasses.replace(snap, reps=begun["snap"], count=jnp.int32(number))
+        rows = run.rows(snap.reps.shape[1])
         fixed = {**run.fixed(teacher, snap), "masks": masks}
-        now = _begin(plan, params, rng.fold(key, "round", number))
+        now = begin(plan, params, rng.fold(key, "round", number))
         now = run.fit(f"round{number}", plan, now, rows, plan.total, fixed)
         params = now.params
         valid = run.score(
@@ -289,7 +153,7 @@ def _structured(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, 
 
 
 def _round(
-    run: _Run,
+    run: Run,
     plan: steps.Plan,
     teacher: Teacher,
     params: PyTree,
@@ -315,12 +179,12 @@ def _round(
 
 
 def _importance(
-    run: _Run, plan: steps.Plan, teacher: Teacher, params: PyTree, masks: Masks, snap: Bank
+    run: Run, plan: steps.Plan, teacher: Teacher, params: PyTree, masks: Masks, snap: Bank
 ) -> Masks:
     num, size = len(run.task.train.label), run.cfg.tune.batch_size
     used = min(run.cfg.prune.calibration or num, num) // size * size
     index = np.arange(used, dtype=np.int32).reshape(-1, size)
-    rows = run.rows(teacher, snap.reps.shape[1])
+    rows = run.rows(snap.reps.shape[1])
     extra = [next(rows)["extra"] for _ in index]
     batches = {"index": index, "extra": jax.tree.map(lambda *x: np.stack(x), *extra)}
     fixed = {**run.fixed(teacher, snap), "train": run.examples}
@@ -337,7 +201,7 @@ def _importance_of(
     return first_order_importance(loss, masks, batches)
 
 
-def _gradual(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, dict[str, Any]]:
+def _gradual(run: Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, dict[str, Any]]:
     cfg, key = run.cfg, jax.random.key(run.cfg.seed)
     plan = steps.plan_of(cfg, encoder.cfg)
     params = encoders.classifier(key, encoder, run.task.num_classes)
@@ -345,8 +209,8 @@ def _gradual(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, dic
         params["scores"] = jax.tree.map(jnp.zeros_like, kernels(encoder.params))
     end = cfg.prune.threshold if plan.fixed else cfg.prune.keep
     snap = _snapshots(run, cfg.prune.rounds - 1)
-    rows = run.rows(teacher, snap.reps.shape[1])
-    now = _begin(plan, params, rng.fold(key, "prune"))
+    rows = run.rows(snap.reps.shape[1])
+    now = begin(plan, params, rng.fold(key, "prune"))
     for number in range(cfg.prune.rounds):
         if number > 0 and cfg.contrast is not None:
             at, held = steps.level(plan, int(now.step), end), snap
@@ -356,8 +220,8 @@ def _gradual(run: _Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, dic
                 reps = jnp.asarray(run.answers(folded).reps)  # noqa: B023
                 return {"snap": snap_so_far.append(reps).reps}  # noqa: B023
 
-            snap = snap.replace(
-                reps=run.kept(f"snap{number}", grown)["snap"], count=jnp.int32(number)
+            snap = dataclasses.replace(
+                snap, reps=run.kept(f"snap{number}", grown)["snap"], count=jnp.int32(number)
             )
         until = plan.total * (number + 1) // cfg.prune.rounds
         fixed = {**run.fixed(teacher, snap), "end": jnp.float32(end)}

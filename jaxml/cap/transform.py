@@ -83,8 +83,8 @@ def pruning(
         return tree.map_with_path(one, params)
 
     def update(
-        updates: PyTree, state: PruningState, params: PyTree | None = None, **extra: Any
-    ) -> tuple[PyTree, PruningState]:
+        updates: PyTree, state: Any, params: PyTree | None = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
         if params is None:
             raise ValueError("params must be given to `update`: masks follow their sizes.")
         slopes = jax.tree.map(lambda g, m: g * m.astype(g.dtype), updates, state.masks)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxml import cap
-from jaxml.cap import count, evaluate, steps, train
+from jaxml.cap import count, evaluate, phases, steps
 from jaxml.core import config, files, tree, weights
 from tests.cap.conftest import MODEL
 
@@ -123,13 +123,13 @@ def test_a_fixed_soft_threshold_is_the_published_form(small, task, teacher, grad
 
 
 def test_candidates_differ_from_step_to_step(task, tiny):
-    run = train._Run(tiny, MODEL, task, None, quiet)
-    rows = run.rows(None, 2)
+    run = phases.Run(tiny, MODEL, task, None, quiet)
+    rows = run.rows(2)
     one, two = next(rows), next(rows)
     assert {n: len(x) for n, x in one["extra"].items()} == {"pre": 16, "snap": 8, "fine": 16}
     assert set(one["extra"]["pre"]) != set(two["extra"]["pre"])
     assert set(one["extra"]["pre"]) != set(one["extra"]["fine"])
-    again = run.rows(None, 2)
+    again = run.rows(2)
     again.set_state({"number": 1})
     jax.tree.map(np.testing.assert_array_equal, next(again), two)
 
