@@ -32,6 +32,7 @@ def prune(
     steps: int = 1000,
     dense_steps: int = 500,
     rounds: int = 4,
+    calibration: int | None = None,
     batch_size: int = 32,
     lr: float = 5e-5,
     max_len: int = 64,
@@ -60,6 +61,7 @@ def prune(
       steps: of pruning; in each round (structured) or in all.
       dense_steps: of the fine-tuning before.
       rounds: of structured pruning, or snapshots of the others.
+      calibration: training examples that importance is summed over (default: all).
       batch_size: sentences a step.
       lr: learning rate of the weights.
       max_len: tokens of a sentence.
@@ -71,7 +73,7 @@ def prune(
       seed: of everything.
     """
     cfg = CAPConfig(
-        PruneConfig(method, keep, rounds, start="fine"),
+        PruneConfig(method, keep, rounds, calibration=calibration, start="fine"),
         TuneConfig(batch_size, dense_steps, steps, lr, lr),
         ContrastConfig(
             weight_unsup=weight_unsup, weight_sup=weight_sup, extra=extra, reduction=reduction

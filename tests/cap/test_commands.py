@@ -22,12 +22,12 @@ def model(small, tmp_path, monkeypatch):
 def test_prune_writes_what_can_be_loaded(model, tmp_path, capsys):
     out = tmp_path / "run"
     words = ["cap", "prune", model, "--task", "generated", "--keep", "0.5", "--method",
-             "structured", "--steps", "2", "--dense-steps", "2", "--rounds", "1", "--extra", "8",
-             "--max-len", "12", "--num-train", "32", "--num-valid", "8", "--batch-size", "8",
-             "--out", str(out)]  # fmt: skip
+             "structured", "--steps", "3", "--dense-steps", "4", "--rounds", "2", "--extra", "16",
+             "--max-len", "12", "--num-train", "40", "--num-valid", "32", "--batch-size", "8",
+             "--calibration", "16", "--out", str(out)]  # fmt: skip
     assert cli.run(words) == 0
     found = json.loads((out / "results.json").read_text())
-    assert found["steps"] == 2 and sum(found["sparsity"]["heads"]) == 4
+    assert found["steps"] == 6 and sum(found["sparsity"]["heads"]) == 4
     assert "test accuracy: dense" in capsys.readouterr().out
     cfg, _ = bert_weights.load(out / "huggingface")
     assert cfg.hidden <= 24
