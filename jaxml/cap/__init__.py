@@ -1,5 +1,8 @@
 """Contrastive pruning: an encoder made small while it keeps what it, and its past, knew.
 
+Later work without contrast does better on the paper's tasks: SMP (2022) reports MNLI 83.7 and 81.8
+at 10 % and 3 % kept. What contrast adds here is what the study measures, arm beside arm.
+
 >>> import jax.numpy as jnp
 >>> from jaxml import cap
 >>> int(cap.topk_mask(jnp.arange(12.0).reshape(3, 4), keep=0.25).sum())
