@@ -94,7 +94,7 @@ def torch(case):
         loss.backward()
         if where == "cuda":
             t.cuda.synchronize()
-        return float(loss)
+        return float(loss.detach())
 
     return run
 
