@@ -57,6 +57,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "verify": ("jaxml.nfard.commands:verify", "compute an evidence bundle's verdict again"),
         "table": ("jaxml.nfard.commands:table", "print a finished study and its claims"),
     },
+    "cap": {
+        "prune": ("jaxml.cap.commands:prune", "fine-tune, prune and export a sentence encoder"),
+        "table": ("jaxml.cap.commands:table", "print the accuracies and verdicts of a study"),
+        "bench": ("jaxml.cap.commands:bench", "time an encoder with heads and neurons removed"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

@@ -32,6 +32,7 @@ class BertConfig:
       dropout: of embeddings and of what each part adds; attention weights are not dropped.
       pooler: tanh layer over the first token.
       mlm: head of masked language modelling.
+      head_dim: c; None: d / h, as in every published size. Pruned layers have fewer heads of it.
     """
 
     vocab_size: int = 30522
@@ -45,13 +46,15 @@ class BertConfig:
     dropout: float = 0.1
     pooler: bool = True
     mlm: bool = False
+    head_dim: int | None = None
 
     def __post_init__(self):
         check.types(self)
         for name in ("vocab_size", "width", "num_layers", "num_heads", "hidden", "max_len"):
             check.positive(**{name: getattr(self, name)})
         check.positive(num_types=self.num_types, eps=self.eps)
-        check.divides(num_heads=self.num_heads, width=self.width)
+        if self.head_dim is None:
+            check.divides(num_heads=self.num_heads, width=self.width)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must lie in [0, 1); got dropout={self.dropout}.")
 
@@ -59,7 +62,7 @@ class BertConfig:
     def attention(self) -> attention.AttentionConfig:
         """The attention of every layer."""
         return attention.AttentionConfig(
-            self.width, self.num_heads, causal=False, bias=True, rope=False
+            self.width, self.num_heads, None, self.head_dim, causal=False, bias=True, rope=False
         )
 
 

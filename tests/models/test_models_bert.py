@@ -304,3 +304,11 @@ def test_bad_input_is_explained(case, call, message):
     with pytest.raises(ValueError) as error:
         call(case["p"])
     assert message in str(error.value)
+
+
+def test_heads_may_be_fewer_than_the_width_has_room_for():
+    """A pruned layer: two heads of width 3 in an encoder of width 12."""
+    cfg = BertConfig(29, 12, 1, 2, 5, 10, head_dim=3)
+    p = bert.init(jax.random.key(0), cfg)
+    assert p["layers"]["attention"]["query"]["kernel"].shape == (1, 12, 6)
+    assert bert.apply(p, cfg, jnp.ones((2, 4), int)).hidden.shape == (2, 4, 12)

@@ -1,0 +1,142 @@
+"""What a model says of many examples: representations, answers, accuracy, probing.
+
+Examples are run in blocks of one size; those that fit half the length are run at half the length.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxml.cap import encoder as encoders
+from jaxml.cap.data import Examples, Task
+from jaxml.cap.encoder import PAD, Align
+from jaxml.core import rng
+from jaxml.core.types import Array, Key, PyTree
+from jaxml.models.bert import BertConfig
+from jaxml.nn import loss
+
+
+class Answers(NamedTuple):
+    """Representations [n, d] and logits [n, c], float32, on the host."""
+
+    reps: np.ndarray
+    logits: np.ndarray
+
+
+@functools.partial(jax.jit, static_argnames=("cfg", "align", "dtype"))
+def _block(
+    params: PyTree, ids: Array, types: Array, *, cfg: BertConfig, align: Align, dtype: str
+) -> tuple[Array, Array]:
+    reps = encoders.represent(params["encoder"], cfg, ids, types, align=align, dtype=dtype)
+    return reps, encoders.classify(params, reps)
+
+
+def answers(
+    params: PyTree,
+    cfg: BertConfig,
+    examples: Examples,
+    *,
+    align: Align = "mean",
+    dtype: str = "float32",
+    block: int = 256,
+) -> Answers:
+    """A model without dropout over examples, in their order.
+
+    Args:
+      params: `encoder` and `head`; masks already folded in.
+      cfg: of the encoder.
+      examples: n of them.
+      align: what represents a sentence.
+      dtype: of the computation.
+      block: examples at a time.
+    """
+    length = (examples.ids != PAD).sum(1)
+    full = examples.ids.shape[1]
+    half = -(-full // 2)
+    short = length <= half
+    found: list[tuple[np.ndarray, Any]] = []
+    for rows, width in ((np.flatnonzero(short), half), (np.flatnonzero(~short), full)):
+        for start in range(0, len(rows), block):
+            chosen = rows[start : start + block]
+            padded = np.pad(chosen, (0, block - len(chosen)), mode="edge")
+            part = (x[padded, :width] for x in (examples.ids, examples.types))
+            found.append((chosen, _block(params, *part, cfg=cfg, align=align, dtype=dtype)))
+    width, classes = (x.shape[-1] for x in found[0][1])
+    made = Answers(
+        np.empty((len(length), width), np.float32), np.empty((len(length), classes), np.float32)
+    )
+    for chosen, results in found:
+        for array, result in zip(made, results, strict=True):
+            array[chosen] = np.asarray(result, np.float32)[: len(chosen)]
+    return made
+
+
+def accuracy(logits_nc: np.ndarray, label_n: np.ndarray) -> float:
+    """Share of right answers in per cent."""
+    return 100 * float(np.mean(np.argmax(logits_nc, -1) == label_n))
+
+
+def f1(logits_nc: np.ndarray, label_n: np.ndarray) -> float:
+    """F1 of class 1 in per cent, as QQP and MRPC report it.
+
+    >>> f1(np.array([[0, 1], [0, 1], [1, 0]]), np.array([1, 0, 0]))
+    66.66666666666667
+    """
+    said, true = np.argmax(logits_nc, -1) == 1, label_n == 1
+    return 200 * float((said & true).sum()) / max(int(said.sum() + true.sum()), 1)
+
+
+def probe(
+    key: Key,
+    params: PyTree,
+    cfg: BertConfig,
+    task: Task,
+    *,
+    align: Align = "mean",
+    steps: int = 400,
+) -> float:
+    """Test accuracy in per cent of a linear classifier on the frozen encoder.
+
+    Features are standardised by the training set; logistic regression by L-BFGS whose weight decay
+    is chosen on the validation set out of 1e-1 ... 1e-4.
+    """
+    head = {"kernel": jnp.zeros((cfg.width, task.num_classes)), "bias": jnp.zeros(task.num_classes)}
+    model = {"encoder": params["encoder"], "head": head}
+    x = [answers(model, cfg, part, align=align).reps for part in task[1:4]]
+    mean, spread = x[0].mean(0), x[0].std(0) + 1e-6
+    train, valid, test = (jnp.asarray((part - mean) / spread) for part in x)
+    start = jax.tree.map(
+        lambda leaf: 1e-2 * jax.random.normal(rng.fold(key, "probe", leaf.ndim), leaf.shape), head
+    )
+    best = (-1.0, 0.0)
+    for decay in (1e-1, 1e-2, 1e-3, 1e-4):
+        fitted = _regression(start, train, jnp.asarray(task.train.label), decay, steps)
+        scores = [
+            accuracy(np.asarray(x @ fitted["kernel"] + fitted["bias"][None]), part.label)
+            for x, part in ((valid, task.valid), (test, task.test))
+        ]
+        best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
+    return best[1]
+
+
+@functools.partial(jax.jit, static_argnames="steps")
+def _regression(start: PyTree, x: Array, label: Array, decay: float, steps: int) -> PyTree:
+    def objective(p: PyTree) -> Array:
+        logits = x @ p["kernel"] + jnp.broadcast_to(p["bias"], (len(x), p["bias"].shape[0]))
+        return loss.cross_entropy(logits, label)[0] + decay * jnp.sum(p["kernel"] ** 2)
+
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(objective)
+
+    def step(carry: Any, _: None) -> tuple[Any, None]:
+        p, state = carry
+        value, grad = value_and_grad(p, state=state)
+        updates, state = solver.update(grad, state, p, value=value, grad=grad, value_fn=objective)
+        return (optax.apply_updates(p, updates), state), None
+
+    (fitted, _), _ = jax.lax.scan(step, (start, solver.init(start)), length=steps)
+    return fitted
