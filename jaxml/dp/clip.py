@@ -39,9 +39,7 @@ def shrink(r: Array, radius: Array) -> Array:
     return r * jnp.minimum(1.0, radius / jnp.where(norm > 0, norm, 1.0))[:, None]
 
 
-def bounded_residual(
-    z: Array, label: Array, radius: Array, mode: ClipMode, loss: Loss
-) -> Array:
+def bounded_residual(z: Array, label: Array, radius: Array, mode: ClipMode, loss: Loss) -> Array:
     """The residual [n, K], its norm at most `radius` [n] unless the mode is "lipschitz".
 
     Args:

@@ -11,6 +11,8 @@ Loss = Literal["softmax_ce", "squared", "logistic"]
 Adjacency = Literal["replace_one", "zero_out"]
 CURVATURE = {"softmax_ce": 0.5, "squared": 1.0, "logistic": 0.25}
 """Largest second derivative of each loss in the logits."""
+TF32_SLACK = 2.0**-9
+"""Two factors rounded to 10 bits cannot make a product longer by more than this share."""
 _MODES = {
     "envelope": ("softmax_ce", "squared"),
     "flat": ("softmax_ce", "squared", "logistic"),
@@ -45,9 +47,7 @@ class ConvexReLUConfig:
 
     def __post_init__(self):
         check.types(self)
-        check.positive(
-            in_dim=self.in_dim, num_classes=self.num_classes, num_gates=self.num_gates
-        )
+        check.positive(in_dim=self.in_dim, num_classes=self.num_classes, num_gates=self.num_gates)
         if (self.feature_norm == "none") != (self.norm_bound is not None):
             raise ValueError(
                 "norm_bound must be given for feature_norm='none', and only there; "
@@ -63,7 +63,7 @@ class ConvexReLUConfig:
 
     @property
     def smoothness(self) -> float:
-        """beta of the data term, for any data."""
+        """Beta of the data term, for any data."""
         return CURVATURE[self.loss] * self.max_norm**2
 
 

@@ -91,7 +91,9 @@ def envelope_residual(z: Array, label: Array, radius: Array) -> Array:
     def step(_: int, now: tuple[Array, ...]) -> tuple[Array, ...]:
         kappa, m, low, high = now
         m = _solve_m(z, m, kappa, other, top)
-        value, slope, own_share = _label_equation(z_own, _others(z, m, kappa, other), m, kappa, radius)
+        value, slope, own_share = _label_equation(
+            z_own, _others(z, m, kappa, other), m, kappa, radius
+        )
         low, high = jnp.where(value > 0, kappa, low), jnp.where(value > 0, high, kappa)
         newton = kappa - value / slope
         inside = (newton >= low) & (newton <= high) & (own_share > _TINY)
@@ -108,7 +110,7 @@ def envelope_residual(z: Array, label: Array, radius: Array) -> Array:
 def _label_equation(
     z_own: Array, t: Array, m: Array, kappa: Array, radius: Array
 ) -> tuple[Array, Array, Array]:
-    """The equation of the label's class, its slope in kappa (m follows along), and p of the class."""
+    """The label's equation, its slope in kappa (m follows along), and p of the label's class."""
     k = kappa[:, None]
     total = jnp.sum(t, axis=1)
     weight = (total[:, None] + t) / (1 + k * t)

@@ -18,7 +18,7 @@ from jaxml.dp.config import in_open_interval
 
 
 def gdp_log_delta(mu: float, eps: float) -> float:
-    """log delta(eps) of mu-GDP, `delta = Phi(-eps/mu + mu/2) - e^eps Phi(-eps/mu - mu/2)`."""
+    """Log delta(eps) of mu-GDP, `delta = Phi(-eps/mu + mu/2) - e^eps Phi(-eps/mu - mu/2)`."""
     check.at_least(0, mu=mu)
     if mu == 0:
         return -math.inf if eps >= 0 else math.log(-math.expm1(eps))
@@ -70,9 +70,9 @@ def gdp_mu(eps: float, delta: float) -> float:
 
 
 def contraction_factor(learning_rate: float, l2: float, smoothness: float) -> float:
-    """c of `v - eta (grad + lambda v)` for a convex data term: max |1 - eta (h + lambda)|, h <= beta.
+    """Factor c of `v - eta (grad + lambda v)`: max |1 - eta (h + lambda)| over 0 <= h <= beta.
 
-    It is `1 - eta lambda` where `eta (beta + 2 lambda) <= 2`.
+    The data term is convex. It is `1 - eta lambda` where `eta (beta + 2 lambda) <= 2`.
 
     >>> contraction_factor(1.0, 0.25, 0.5)
     0.75
@@ -100,15 +100,15 @@ def _cycle(a: float, num_batches: int, rounds: int) -> float:
 
 
 def noisy_gd_mu(c: float, steps: int, sensitivity_ratio: float) -> float:
-    """mu of the last iterate of full-batch noisy gradient descent; exact (theorem 4.1)."""
+    """The mu of the last iterate of full-batch noisy gradient descent; exact (theorem 4.1)."""
     a = _check(c, sensitivity_ratio, steps=steps)
     return sensitivity_ratio * math.sqrt(_cycle(a, 1, steps))
 
 
 def noisy_cgd_mu(c: float, num_batches: int, epochs: int, sensitivity_ratio: float) -> float:
-    """mu of the last iterate of noisy cyclic gradient descent (theorem 4.5).
+    """The mu of the last iterate of noisy cyclic gradient descent (theorem 4.5).
 
-    With one batch it is full-batch descent, whose exact value (smaller than the theorem's) is given.
+    With one batch it is full-batch descent, and its exact value is given, which is smaller.
 
     Args:
       c: contraction factor of every update, in (0, 1].
@@ -127,13 +127,13 @@ def noisy_cgd_mu(c: float, num_batches: int, epochs: int, sensitivity_ratio: flo
 
 
 def noisy_cgd_lower_mu(c: float, num_batches: int, epochs: int, sensitivity_ratio: float) -> float:
-    """mu reached by a linear loss with its example in the last batch: no accountant may be below."""
+    """Reached by a linear loss, its example in the last batch: no accountant may be below."""
     a = _check(c, sensitivity_ratio, num_batches=num_batches, epochs=epochs)
     return sensitivity_ratio * math.sqrt(_cycle(a, num_batches, epochs))
 
 
 def composition_mu(epochs: int, sensitivity_ratio: float) -> float:
-    """mu where every iterate is released: each example is seen once an epoch.
+    """The mu where every iterate is released: each example is seen once an epoch.
 
     Holds for any clipping and any order of disjoint batches that does not depend on the data.
     """
@@ -150,7 +150,7 @@ def noisy_cgd_projected_mu(
     num_batches: int,
     noise_std: float,
 ) -> float:
-    """mu for convex losses with iterates projected on a set of this diameter, any number of epochs.
+    """The mu for convex losses with iterates projected on a set of this diameter, any epochs.
 
     Args:
       diameter: D of the set.
@@ -169,7 +169,7 @@ def noisy_cgd_projected_mu(
 
 
 def compose(mus: np.ndarray | list[float]) -> float:
-    """mu of several releases on the same data, each chosen in sight of those before.
+    """The mu of several releases on the same data, each chosen in sight of those before.
 
     >>> compose([3.0, 4.0])
     5.0

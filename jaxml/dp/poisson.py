@@ -1,11 +1,13 @@
-"""DP-SGD's accountants, and the cost of choosing among trials: dp-accounting behind plain functions.
+"""DP-SGD's accountants and the cost of choosing among trials, from dp-accounting.
 
 `pip install jaxml-lab[dp]` brings dp-accounting, which is imported when first used.
 """
 
+import math
 from typing import Any, Literal
 
 from jaxml.core import check
+from jaxml.dp import gdp
 from jaxml.dp.config import in_open_interval
 
 Neighbours = Literal["replace_one", "add_remove", "zero_out"]
@@ -44,7 +46,7 @@ def dpsgd_epsilon(
     accountant: Literal["pld", "rdp"] = "pld",
     order: str = "poisson",
 ) -> float:
-    """epsilon of DP-SGD whose batches are Poisson samples.
+    """Epsilon of DP-SGD whose batches are Poisson samples.
 
     Args:
       sampling_rate: q, with which each example enters a batch, independently.
@@ -114,17 +116,22 @@ def calibrate_dpsgd(
             adjacency=adjacency,
         )
 
-    low, high = 0.0, 1.0
-    while eps(high) > target_eps:
-        low, high = high, 2 * high
-    while high - low > rtol * high:
-        middle = (low + high) / 2
-        low, high = (middle, high) if eps(middle) > target_eps else (low, middle)
-    return high
+    # Close to a straight line in logarithms, so a few secant steps from the central limit do.
+    sigma = 2 * sampling_rate * math.sqrt(steps) / gdp.gdp_mu(target_eps, delta)
+    slope, before = -1.2, None
+    for _ in range(30):
+        gap = math.log(eps(sigma) / target_eps)
+        if -rtol <= gap <= 0:
+            return sigma
+        if before is not None and sigma != before[0]:
+            slope = (gap - before[1]) / (math.log(sigma) - math.log(before[0]))
+        before = (sigma, gap)
+        sigma *= math.exp(-(gap + rtol / 2) / slope)
+    raise ValueError(f"no noise multiplier found for target_eps={target_eps}.")
 
 
 def tuning_epsilon(mu: float, delta: float, *, mean_trials: float) -> float:
-    """epsilon of choosing the best of a random number of trials, each mu-GDP.
+    """Epsilon of choosing the best of a random number of trials, each mu-GDP.
 
     The number is geometric with this mean (Papernot and Steinke 2022; dp-accounting's RDP of
     "repeat and select"); candidates are drawn from a list that does not depend on the data, and

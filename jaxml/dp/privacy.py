@@ -113,7 +113,7 @@ def num_batches_of(num_examples: int, batch_size: int) -> int:
 
 
 def check_contraction(cfg: NoisyCGDConfig, model: ConvexReLUConfig) -> float:
-    """c of an update.
+    """Contraction factor c of an update.
 
     Raises:
       ValueError: the learning rate is too high for `c = 1 - eta lambda`.

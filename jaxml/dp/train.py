@@ -20,14 +20,19 @@ from jaxml.core import check, config, rng
 from jaxml.core.types import Array, Key
 from jaxml.dist import shard
 from jaxml.dist.collective import AxisName, axis_index_or_zero
-from jaxml.dp import gating
-from jaxml.dp import privacy
+from jaxml.dp import gating, privacy
 from jaxml.dp.clip import clipped_grad
-from jaxml.dp.config import ClipMode, ConvexReLUConfig, NoisyCGDConfig, check_mode, gradient_bound
+from jaxml.dp.config import (
+    TF32_SLACK,
+    ClipMode,
+    ConvexReLUConfig,
+    NoisyCGDConfig,
+    check_mode,
+    gradient_bound,
+)
 from jaxml.dp.privacy import PrivacyReport
 from jaxml.train import checkpoint, hooks, loop, state
 
-TF32_SLACK = 2.0**-9
 GIVEN_KEY = "a key that was given: whoever knows it can take the noise away"
 SYSTEM_KEY = "64 bits from the operating system; threefry is no cipher, and noise is float32"
 
@@ -369,9 +374,7 @@ def train_grid(
     def advance(v: Array, done: Array) -> Array:
         def one(v: Array, g: Array, key: Key, rate: Rates) -> Array:
             data = Batches(x, g, label)
-            return fold_updates(
-                v, data, key, rate, done, count, model=model, mode=first.clip_mode
-            )
+            return fold_updates(v, data, key, rate, done, count, model=model, mode=first.clip_mode)
 
         with jax.default_matmul_precision(_PRECISION[first.matmul]):
             return jax.vmap(one)(v, g, run_keys, rate)

@@ -10,9 +10,8 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from jaxml.core import files
+from jaxml.inputs.packed import join
 from jaxml.merge import data, study
 from jaxml.merge.splits import SPLITS
 from jaxml.merge.train import ArchConfig, TrainConfig
@@ -86,42 +85,6 @@ def record(cfg: study.StudyConfig, results: study.Results, about: dict[str, obje
         },
         indent=1,
     )
-
-
-def pack(path: Path) -> None:
-    """Writes the complete CIFAR-10 of this machine's data folders as one npz."""
-    from jaxml.inputs import image
-
-    arrays = {}
-    for split in ("train", "test"):
-        images, labels = image.labelled("cifar10_complete", split)
-        arrays |= {f"{split}_image": images, f"{split}_label": labels.astype(np.uint8)}
-    with files.aside(path) as part, part.open("wb") as out:
-        np.savez(out, **arrays)
-
-
-def join(folder: Path) -> Path:
-    """One npz from lossless WebP mosaics `cifar10-train-00.webp`, ... and label files in a folder.
-
-    Raises:
-      FileNotFoundError: a shard is missing.
-    """
-    from jaxml.inputs.raw import mosaic_tiles
-
-    path = folder / "cifar10.npz"
-    if path.exists():
-        return path
-    arrays = {}
-    for split, num in (("train", 20), ("test", 4)):
-        shards = [folder / f"cifar10-{split}-{i:02d}.webp" for i in range(num)]
-        if missing := [shard.name for shard in shards if not shard.exists()]:
-            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}.")
-        tiles = np.concatenate([mosaic_tiles(shard.read_bytes()) for shard in shards])
-        labels = np.load(folder / f"cifar10-{split}-labels.npy", allow_pickle=False)
-        arrays |= {f"{split}_image": tiles, f"{split}_label": labels}
-    with files.aside(path) as part, part.open("wb") as out:
-        np.savez(out, **arrays)
-    return path
 
 
 def main(words: list[str] | None = None) -> None:

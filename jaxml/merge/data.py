@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key
+from jaxml.inputs import packed
 from jaxml.inputs.image import normalise, random_crop, random_flip
 from jaxml.inputs.order import generator
 
@@ -113,11 +114,7 @@ def load_npz(path: Path | str, num_train: int, num_held_out: int) -> Splits:
       FileNotFoundError: no such file.
       ValueError: an array is missing, or too few images.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        wanted = [f"{part}_{name}" for part in ("train", "test") for name in ("image", "label")]
-        if missing := [name for name in wanted if name not in arrays]:
-            raise ValueError(f"{path} must hold {', '.join(wanted)}; lacks {', '.join(missing)}.")
-        train_image, train_label, test_image, test_label = (arrays[name] for name in wanted)
+    train_image, train_label, test_image, test_label = packed.load(path).values()
     name = Path(path).stem
     return cut(
         (train_image, train_label), (test_image, test_label), num_train, num_held_out, name, "npz"
