@@ -33,7 +33,7 @@ class ExactSolution(NamedTuple):
 
 
 def _margin(signed: np.ndarray) -> float:
-    """Largest t with `signed @ u >= t` for some u in the unit cube: above 0 where a cell is open."""
+    """Largest t with `signed @ u >= t` for a u in the unit cube: above 0 for an open cell."""
     n, d = signed.shape
     cost = np.zeros(d + 1)
     cost[-1] = -1

@@ -1,5 +1,7 @@
 """Random gates, gated features and the model that is linear in them."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -88,7 +90,7 @@ def _right(v: Array, u: Array, x: Array, labels: Array) -> Array:
     return jnp.sum(jnp.argmax(gated_sum(v, x, gates(x, u)), axis=1) == labels)
 
 
-def accuracy(v: Array, u: Array, x: Array, labels: Array, chunk: int = 5000) -> float:
+def accuracy(v: Array, u: Array, x: Any, labels: Any, chunk: int = 5000) -> float:
     """Percent of examples whose largest logit is their label's.
 
     Args:

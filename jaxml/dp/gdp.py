@@ -54,7 +54,7 @@ def gdp_epsilon(mu: float, delta: float) -> float:
     high = mu
     while gdp_log_delta(mu, high) > target:
         high *= 2
-    found = brentq(lambda e: gdp_log_delta(mu, e) - target, 0.0, high, xtol=1e-15, rtol=1e-14)
+    found = brentq(lambda e: gdp_log_delta(mu, e) - target, 0.0, high, xtol=1e-15, rtol=1e-14)  # pyright: ignore[reportArgumentType]
     return float(found)  # pyright: ignore[reportArgumentType]
 
 
@@ -65,7 +65,7 @@ def gdp_mu(eps: float, delta: float) -> float:
     low, high, target = 1e-12, 1.0, math.log(delta)
     while gdp_log_delta(high, eps) < target:
         high *= 2
-    found = brentq(lambda m: gdp_log_delta(m, eps) - target, low, high, xtol=1e-15, rtol=1e-14)
+    found = brentq(lambda m: gdp_log_delta(m, eps) - target, low, high, xtol=1e-15, rtol=1e-14)  # pyright: ignore[reportArgumentType]
     return float(found)  # pyright: ignore[reportArgumentType]
 
 

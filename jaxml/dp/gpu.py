@@ -17,6 +17,7 @@ import numpy as np
 from jaxml.core import files
 from jaxml.dp import audit, study
 from jaxml.dp.config import ConvexReLUConfig, NoisyCGDConfig
+from jaxml.dp.data import Data, rows_of
 from jaxml.dp.study import StudyConfig
 from jaxml.inputs import packed
 
@@ -84,9 +85,9 @@ def main(words: list[str] | None = None) -> None:
     path = packed.join(args.data) if args.data.is_dir() else args.data
     arrays = packed.load(path)
     num = args.num_train or len(arrays["train_label"])
-    train_x, test_x = (study.rows_of(arrays[f"{s}_image"]) for s in ("train", "test"))
+    train_x, test_x = (rows_of(arrays[f"{s}_image"]) for s in ("train", "test"))
     train_y, test_y = (arrays[f"{s}_label"].astype(np.int32) for s in ("train", "test"))
-    data = study.Data(train_x[:num], train_y[:num], test_x, test_y)
+    data = Data(train_x[:num], train_y[:num], test_x, test_y)
     cfg, name = _config(args, num), path.stem
     noise = json.loads(args.noise.read_text()) if args.noise else None
     say(f"{name}: {num} training images, {jax.devices()[0].device_kind}, jax {jax.__version__}")
@@ -110,7 +111,7 @@ def main(words: list[str] | None = None) -> None:
     say("done")
 
 
-def _audit(args: argparse.Namespace, data: study.Data, name: str, about: dict) -> None:
+def _audit(args: argparse.Namespace, data: Data, name: str, about: dict) -> None:
     model = ConvexReLUConfig(data.x.shape[1], int(data.label.max()) + 1, args.gates)
     training = NoisyCGDConfig(
         args.batch_size, args.audit_epochs, noise_multiplier=args.audit_sigma, matmul=args.matmul

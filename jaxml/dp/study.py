@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxml.core import check, files, rng
 from jaxml.dp import baseline, gating, poisson, privacy, train
 from jaxml.dp.baseline import DPSGDConfig
 from jaxml.dp.config import ConvexReLUConfig, NoisyCGDConfig
+from jaxml.dp.data import Data
 
 METHODS = {
     "noisy_cgd": "convex ReLU, NoisyCGD",
@@ -83,15 +83,6 @@ class StudyConfig:
         return len(self.learning_rates) * len(self.decays)
 
 
-class Data(NamedTuple):
-    """Images as rows in [0, 1], float32 [n, d], and labels int32 [n]."""
-
-    x: np.ndarray
-    label: np.ndarray
-    test_x: np.ndarray
-    test_label: np.ndarray
-
-
 class Score(NamedTuple):
     """One training: percent right on test images (held-out ones where settings are chosen)."""
 
@@ -100,11 +91,6 @@ class Score(NamedTuple):
     seed: int
     setting: dict[str, float]
     accuracy: float
-
-
-def rows_of(images: np.ndarray) -> np.ndarray:
-    """uint8 images [n, ...] as rows in [0, 1]."""
-    return images.reshape(len(images), -1).astype(np.float32) / 255
 
 
 def noise_table(cfg: StudyConfig, num_train: int | None = None) -> dict[str, float]:
@@ -134,7 +120,7 @@ def _cell(num: int, eps: float) -> str:
 def convex_config(
     cfg: StudyConfig, num: int, eps: float, setting: Mapping[str, float]
 ) -> NoisyCGDConfig:
-    """The training of a setting, its noise set for epsilon; `eps = inf` is without noise."""
+    """The training of a setting, its noise set for epsilon; without noise for `eps = inf`."""
     lr, decay = setting["learning_rate"], setting["decay"]
     sigma = 0.0
     if math.isfinite(eps):
@@ -237,7 +223,7 @@ def study(
     Returns:
       Scores on held-out images of every setting, and scores on test images.
     """
-    kept = Data(data.x[: cfg.num_train], data.label[: cfg.num_train], *data[2:])
+    kept = data.first(cfg.num_train)
     part = held_out(cfg, kept)
     if noise is None and set(cfg.methods) - {"noisy_cgd"}:
         text = _phase(folder / "noise.json", lambda: json.dumps(noise_table(cfg)))

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import secrets
 import shutil
@@ -81,7 +82,7 @@ def entropy_key() -> Key:
     return jax.random.wrap_key_data(jnp.asarray(words), impl="threefry2x32")
 
 
-def gate_noise(key: Key, shape: tuple[int, int, int], first: Array | int = 0) -> Array:
+def gate_noise(key: Key, shape: tuple[int, ...], first: Array | int = 0) -> Array:
     """Standard normal [P, d, K], drawn gate by gate: a part of the gates draws the same numbers.
 
     Args:
@@ -168,18 +169,18 @@ def fold_updates(
     return jax.lax.scan(step, v, first + jnp.arange(count, dtype=jnp.int32))[0]
 
 
-_SPECS = Batches(Spec(None, "data"), Spec(None, "data", "model"), Spec(None, "data"))
+_SPECS: Any = (Spec(None, "data"), Spec(None, "data", "model"), Spec(None, "data"))
 
 
 def _on_mesh(mesh: Mesh | None, count: int, **how: Any) -> Callable[..., Array]:
     """`fold_updates` over a mesh: gates split over `model`, the batch over `data`."""
     if mesh is None:
-        return lambda *args: fold_updates(*args, count, **how)
+        return functools.partial(fold_updates, count=count, **how)
     axes = {"gate_axis": "model", "batch_axis": "data"}
     return jax.shard_map(
-        lambda *args: fold_updates(*args, count, **how, **axes),
+        functools.partial(fold_updates, count=count, **how, **axes),
         mesh=mesh,
-        in_specs=(Spec("model"), _SPECS, Spec(), Spec(), Spec()),
+        in_specs=(Spec("model"), Batches(*_SPECS), Spec(), Spec(), Spec()),
         out_specs=Spec("model"),
     )
 
@@ -243,7 +244,7 @@ def train_noisy_cgd(
         data = cut(x, u, label, num_batches)
         if mesh is not None:
             places = [NamedSharding(mesh, spec) for spec in _SPECS]
-            data = Batches(*map(shard.put, data, places))
+            data = Batches(*(shard.put(a, to) for a, to in zip(data, places, strict=True)))
         updates = _on_mesh(mesh, per_call, model=model, mode=cfg.clip_mode)
         step = _step(updates, per_call, rates(cfg, model), cfg.matmul)
         last = calls if max_calls is None else min(calls, max_calls)

@@ -73,7 +73,7 @@ def envelope(z, y, radius):
     whole = {"type": "eq", "fun": lambda p: p.sum() - 1, "jac": lambda p: np.ones_like(p)}
     start = own + (p - own) * radius / np.linalg.norm(p - own)
     found = minimize(cost, start, jac=slope, bounds=[(1e-12, 1)] * len(z), method="SLSQP",
-                     constraints=[ball, whole], options={"ftol": 1e-15, "maxiter": 500})  # fmt: skip
+                     constraints=[ball, whole], options={"ftol": 1e-15})  # fmt: skip
     return found.x - own
 
 

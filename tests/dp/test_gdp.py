@@ -100,7 +100,12 @@ def test_mu_grows_with_epochs_and_c_and_falls_with_noise():
 
 def test_projected_descent_does_not_depend_on_epochs():
     mu = gdp.noisy_cgd_projected_mu(
-        diameter=1.0, learning_rate=0.5, sensitivity=2.0, batch_size=10, num_batches=4, noise_std=1.0
+        diameter=1.0,
+        learning_rate=0.5,
+        sensitivity=2.0,
+        batch_size=10,
+        num_batches=4,
+        noise_std=1.0,
     )
     by_hand = math.sqrt(3 * 2 * 1 / (0.5 * 10 * 4) + 0.2**2 + 0.2**2 / 4 * 10)
     assert mu == pytest.approx(by_hand, rel=1e-12)
@@ -149,9 +154,7 @@ def test_dpsgd_is_accounted_by_dp_accounting():
         noise_multiplier=5, adjacency="add_remove", accountant="rdp", **setting
     )
     assert weaker < rdp < 1.2 * weaker
-    sigma = poisson.calibrate_dpsgd(
-        target_eps=4.0, delta=1e-5, sampling_rate=1 / 60, steps=24_000
-    )
+    sigma = poisson.calibrate_dpsgd(target_eps=4.0, delta=1e-5, sampling_rate=1 / 60, steps=24_000)
     found = poisson.dpsgd_epsilon(noise_multiplier=sigma, **setting)
     assert 4.0 * (1 - 2e-3) <= found <= 4.0
 
