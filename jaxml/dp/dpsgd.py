@@ -1,5 +1,6 @@
 """DP-SGD as optax transformations that any trainer takes, and Poisson batches for it."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -69,9 +70,9 @@ def one_by_one(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return NoiseState(rng.fold(key, "dpsgd"), jnp.zeros((), jnp.int32), zeros)
 
-    def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, NoiseState]:
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, NoiseState]:
         del params
-        total = jax.tree.map(jnp.add, state.total, clip_by_norm(grads, clip_norm))
+        total = jax.tree.map(jnp.add, state.total, clip_by_norm(updates, clip_norm))
         seen = state.seen + 1
         due = seen % batch_size == 0
         mean = _noised(total, rng.fold(state.key, seen), std, batch_size)
@@ -103,9 +104,9 @@ def aggregate(
         del params
         return NoiseState(rng.fold(key, "dpsgd"), jnp.zeros((), jnp.int32), ())
 
-    def update(grads: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, NoiseState]:
+    def update(updates: PyTree, state: Any, params: PyTree = None) -> tuple[PyTree, NoiseState]:
         del params
-        clipped = jax.vmap(lambda g: clip_by_norm(g, clip_norm))(grads)
+        clipped = jax.vmap(lambda g: clip_by_norm(g, clip_norm))(updates)
         total = jax.tree.map(lambda g: jnp.sum(g, axis=0), clipped)
         std, at = noise_multiplier * clip_norm, rng.fold(state.key, state.seen)
         return _noised(total, at, std, batch_size), NoiseState(state.key, state.seen + 1, ())
@@ -141,7 +142,8 @@ def make_step(loss_fn: LossFn, optimizer: optax.GradientTransformation) -> Step:
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        after = state.replace(step=state.step + 1, params=params, opt_state=opt_state)
+        moved = {"params": params, "opt_state": opt_state}
+        after = dataclasses.replace(state, step=state.step + 1, **moved)
         return after, {"sampled": jnp.sum(mask)}
 
     return step
