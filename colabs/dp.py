@@ -17,7 +17,8 @@
 # do better: if each update contracts by a factor $c$, noise of early steps hides early batches, and
 # the last iterate of cyclic gradient descent over $l$ fixed batches is $\mu$-GDP with
 #
-# $$\mu = \frac{L}{b s} \sqrt{1 + c^{2l-2} \frac{1-c^2}{(1-c^l)^2} \frac{1-c^{l(E-1)}}{1+c^{l(E-1)}}}$$
+# $$\mu = \frac{L}{b s} \sqrt{1 + c^{2l-2}
+# \frac{1-c^2}{(1-c^l)^2} \frac{1-c^{l(E-1)}}{1+c^{l(E-1)}}}$$
 #
 # (Bok, Su, Altschuler 2024). A two-layer ReLU network becomes convex when its gates are drawn at
 # random: $f(x) = \sum_p 1[x^\top u_p \ge 0]\, x^\top V_p$ (Koskela 2024).

@@ -128,8 +128,8 @@ def test_a_study_decides_its_claims_and_names_edges(tmp_path, capsys):
     assert decided["mnist-logistic-1.34"] == "holds"
     assert "edge: learning_rate, decay" in str(pictures.grids("mnist", cfg, tuning).rows)
     assert study.best_setting(tuning, "noisy_cgd", 4.62) == {"learning_rate": 3.9, "decay": 1e-3}
-    record = {"data": "mnist", "device": "none", "config": dataclasses.asdict(cfg),
-              "tuning": [s._asdict() for s in tuning], "scores": [s._asdict() for s in found]}  # fmt: skip
+    record = {"data": "mnist", "device": "none", "config": dataclasses.asdict(cfg)}
+    record |= {"tuning": [s._asdict() for s in tuning], "scores": [s._asdict() for s in found]}
     (tmp_path / "mnist.json").write_text(json.dumps(record))
     commands.table((tmp_path / "mnist.json",))
     assert "holds" in capsys.readouterr().out
