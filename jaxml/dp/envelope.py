@@ -74,7 +74,7 @@ def envelope_residual(z: Array, label: Array, radius: Array) -> Array:
 
     >>> z, label = jnp.array([[0.0, 3.0, 1.0]]), jnp.array([0])
     >>> [round(float(x), 3) for x in envelope_residual(z, label, jnp.array([0.5]))[0]]
-    [-0.426, 0.249, 0.087]
+    [-0.394, 0.288, 0.106]
     """
     classes, radius = z.shape[1], jnp.minimum(radius, 1.0)
     own = jax.nn.one_hot(label, classes, dtype=bool)

@@ -44,7 +44,7 @@ def gdp_epsilon(mu: float, delta: float) -> float:
       ValueError: delta outside (0, 1), negative mu.
 
     >>> round(gdp_epsilon(0.5, 1e-5), 4)
-    2.0208
+    1.9931
     """
     in_open_interval(delta=delta)
     check.at_least(0, mu=mu)
