@@ -53,8 +53,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from jaxml import merge
+from jaxml.inputs import splits as data
 from jaxml.inputs.source import DataNotFoundError
-from jaxml.merge import data, evaluate, study
+from jaxml.merge import evaluate, study
 from jaxml.merge import train as training
 
 print(jax.devices())

@@ -62,6 +62,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "table": ("jaxml.cap.commands:table", "print the accuracies and verdicts of a study"),
         "bench": ("jaxml.cap.commands:bench", "time an encoder with heads and neurons removed"),
     },
+    "dp": {
+        "train": ("jaxml.dp.commands:train", "train a private classifier, with its report"),
+        "account": ("jaxml.dp.commands:account", "what a training costs, by every accountant"),
+        "audit": ("jaxml.dp.commands:audit", "a lower bound on epsilon from one training"),
+        "table": ("jaxml.dp.commands:table", "print the scores and claims of finished studies"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key
+from jaxml.inputs import packed
 from jaxml.inputs.image import normalise, random_crop, random_flip
 from jaxml.inputs.order import generator
 
@@ -113,40 +114,11 @@ def load_npz(path: Path | str, num_train: int, num_held_out: int) -> Splits:
       FileNotFoundError: no such file.
       ValueError: an array is missing, or too few images.
     """
-    with np.load(path, allow_pickle=False) as arrays:
-        wanted = [f"{part}_{name}" for part in ("train", "test") for name in ("image", "label")]
-        if missing := [name for name in wanted if name not in arrays]:
-            raise ValueError(f"{path} must hold {', '.join(wanted)}; lacks {', '.join(missing)}.")
-        train_image, train_label, test_image, test_label = (arrays[name] for name in wanted)
+    train_image, train_label, test_image, test_label = packed.load(path).values()
     name = Path(path).stem
     return cut(
         (train_image, train_label), (test_image, test_label), num_train, num_held_out, name, "npz"
     )
-
-
-def join(folder: Path) -> Path:
-    """One npz from lossless WebP mosaics `cifar10-train-00.webp`, ... and label files in a folder.
-
-    Raises:
-      FileNotFoundError: a shard is missing.
-    """
-    from jaxml.core import files
-    from jaxml.inputs.raw import mosaic_tiles
-
-    path = folder / "cifar10.npz"
-    if path.exists():
-        return path
-    arrays = {}
-    for split, num in (("train", 20), ("test", 4)):
-        shards = [folder / f"cifar10-{split}-{i:02d}.webp" for i in range(num)]
-        if missing := [shard.name for shard in shards if not shard.exists()]:
-            raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}.")
-        tiles = np.concatenate([mosaic_tiles(shard.read_bytes()) for shard in shards])
-        labels = np.load(folder / f"cifar10-{split}-labels.npy", allow_pickle=False)
-        arrays |= {f"{split}_image": tiles, f"{split}_label": labels}
-    with files.aside(path) as part, part.open("wb") as out:
-        np.savez(out, **arrays)
-    return path
 
 
 def load(name: str, num_train: int, num_held_out: int, path: Path | str | None = None) -> Splits:

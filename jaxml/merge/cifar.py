@@ -10,11 +10,10 @@ import json
 import time
 from pathlib import Path
 
-import numpy as np
-
 from jaxml.core import files
-from jaxml.inputs.splits import join
-from jaxml.merge import data, study
+from jaxml.inputs import splits as data
+from jaxml.inputs.packed import join
+from jaxml.merge import study
 from jaxml.merge.splits import SPLITS
 from jaxml.merge.train import ArchConfig, TrainConfig
 
@@ -87,18 +86,6 @@ def record(cfg: study.StudyConfig, results: study.Results, about: dict[str, obje
         },
         indent=1,
     )
-
-
-def pack(path: Path) -> None:
-    """Writes the complete CIFAR-10 of this machine's data folders as one npz."""
-    from jaxml.inputs import image
-
-    arrays = {}
-    for split in ("train", "test"):
-        images, labels = image.labelled("cifar10_complete", split)
-        arrays |= {f"{split}_image": images, f"{split}_label": labels.astype(np.uint8)}
-    with files.aside(path) as part, part.open("wb") as out:
-        np.savez(out, **arrays)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxml.core import check, files, tree
+from jaxml.core import check, files, storage, tree
 from jaxml.core.types import PyTree
+from jaxml.inputs import splits as images
 from jaxml.merge import (
     basis,
     claims,
@@ -20,10 +21,8 @@ from jaxml.merge import (
     pictures,
     repair,
     selection,
-    storage,
     study,
 )
-from jaxml.merge import data as images
 from jaxml.merge import network as networks
 from jaxml.merge import train as training
 from jaxml.merge.config import METHODS, MergeConfig, Method

@@ -3,8 +3,9 @@
 import dataclasses
 
 from jaxml.core import config
+from jaxml.inputs import splits as data
 from jaxml.inputs.integrity import DataNotFoundError
-from jaxml.merge import cifar, claims, data, pictures, study
+from jaxml.merge import cifar, claims, pictures, study
 from jaxml.merge.train import ArchConfig, TrainConfig
 from jaxml.report.recipe import Context, Outcome, Recipe
 

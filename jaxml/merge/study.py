@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from jaxml.core import check
+from jaxml.core import check, storage
 from jaxml.core.types import PyTree
-from jaxml.merge import evaluate, merging, repair, selection, storage, train
+from jaxml.inputs.splits import Batches, Images, Splits
+from jaxml.merge import evaluate, merging, repair, selection, train
 from jaxml.merge.config import METHODS, MergeConfig
 from jaxml.merge.covariance import Moments
-from jaxml.merge.data import Batches, Images, Splits
 from jaxml.merge.network import Network, logits
 from jaxml.merge.splits import SPLITS, Split, class_sets, split_rows
 from jaxml.merge.train import TrainConfig

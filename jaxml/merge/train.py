@@ -15,8 +15,8 @@ from jaxml.core import check, rng
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.inputs.image import normalise
 from jaxml.inputs.order import Order
+from jaxml.inputs.splits import Images, augment
 from jaxml.merge import network as networks
-from jaxml.merge.data import Images, augment
 from jaxml.merge.network import Network
 from jaxml.models import mlp, resnet, vgg
 from jaxml.models.arch import ArchConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 
 from jaxml.core import files
-from jaxml.inputs import splits
+from jaxml.inputs import packed, splits
 from jaxml.models.arch import ArchConfig
 from jaxml.nfard import study, zoo
 from jaxml.nfard.train import TrainConfig
@@ -98,7 +98,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run?")
     args = parser.parse_args(words)
     begun = time.monotonic()
-    path = splits.join(args.data) if args.data.is_dir() else args.data
+    path = packed.join(args.data) if args.data.is_dir() else args.data
     cfg = _tiny() if args.tiny else zoo_config(args.epochs, copies=args.copies)
     rows = cfg.num_victim_rows + cfg.num_reuse_rows
     data = zoo.shuffled(splits.load_npz(path, rows, 0 if args.tiny else 2000), args.seed)

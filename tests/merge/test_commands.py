@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxml.merge import commands, storage
+from jaxml.core import storage
+from jaxml.merge import commands
 from jaxml.models import mlp
 
 CFG = mlp.MlpConfig(16, (12, 8), 3)

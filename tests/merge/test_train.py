@@ -5,8 +5,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxml.core import config
-from jaxml.merge import cifar, claims, commands, data, selection, storage, study, train
+from jaxml.core import config, storage
+from jaxml.inputs import splits as data
+from jaxml.merge import cifar, claims, commands, selection, study, train
 from jaxml.merge import network as networks
 from jaxml.merge.config import MergeConfig
 from jaxml.merge.train import ArchConfig, TrainConfig
