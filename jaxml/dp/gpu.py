@@ -20,6 +20,7 @@ from jaxml.dp.config import ConvexReLUConfig, NoisyCGDConfig
 from jaxml.dp.data import Data, rows_of
 from jaxml.dp.study import StudyConfig
 from jaxml.inputs import packed
+from jaxml.report import environment
 
 _BEGUN = time.monotonic()
 
@@ -91,7 +92,9 @@ def main(words: list[str] | None = None) -> None:
     cfg, name = _config(args, num), path.stem
     noise = json.loads(args.noise.read_text()) if args.noise else None
     say(f"{name}: {num} training images, {jax.devices()[0].device_kind}, jax {jax.__version__}")
-    about = {"data": name, "device": jax.devices()[0].device_kind, "jax": jax.__version__}
+    seen = environment.describe()
+    kept = ("device", "versions", "date", "commit", "command")
+    about = {"data": name, **{key: seen[key] for key in kept}}
     if args.audit:
         _audit(args, data, name, about)
     folder = args.cache / f"{name}-{args.clip_mode}"
