@@ -88,7 +88,8 @@ def trainees(cfg: TNLConfig, names: Sequence[str]) -> list[Trainee]:
     return [trainee(name, made[name]()) for name in names]
 
 
-def _batch(lm: LanguageModel, rows: int, seq_len: int) -> dict[str, jax.Array]:
+def random_batch(lm: LanguageModel, rows: int, seq_len: int) -> dict[str, jax.Array]:
+    """Random tokens: `inputs` and `targets` int32 [rows, seq_len]."""
     ids = jax.random.randint(jax.random.key(1), (rows, seq_len + 1), 0, lm.vocab_size, jnp.int32)
     return {"inputs": ids[:, :-1], "targets": ids[:, 1:]}
 
@@ -108,7 +109,7 @@ def measure(
     found: dict[tuple[str, int], tuple[float, float | None, int]] = {}
     models = trainees(cfg, names)
     for length in lengths:
-        batch = _batch(models[0].lm, tokens // length, length)
+        batch = random_batch(models[0].lm, tokens // length, length)
         for one in models:
             begun = time.perf_counter()
             one.compile(batch)
