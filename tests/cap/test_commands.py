@@ -19,6 +19,7 @@ def model(small, tmp_path, monkeypatch):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_prune_writes_what_can_be_loaded(model, tmp_path, capsys):
     out = tmp_path / "run"
     words = ["cap", "prune", model, "--task", "generated", "--keep", "0.5", "--method",
