@@ -8,6 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from jaxml.core import check
 from jaxml.core.types import Array
@@ -40,7 +41,7 @@ def lowest_radius(num_classes: int, p: float = 0.9) -> float:
 
 def check_labels(labels: Array | np.ndarray, num_classes: int, name: str = "labels") -> None:
     """Raises ValueError where a label lies outside [0, K); traced labels are not looked at."""
-    if isinstance(labels, jax.core.Tracer) or labels.size == 0:
+    if isinstance(labels, Tracer) or labels.size == 0:
         return
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= num_classes:
@@ -79,7 +80,7 @@ def l2_softmax_loss(
     """
     sizes = check.shape("f_bd", f_bd, ["b", "d"])
     check.shape("w_dk", w_dk, [sizes["d"], b_k.shape[0]])
-    if not isinstance(alpha, jax.core.Tracer):
+    if not isinstance(alpha, Tracer):
         check.positive(alpha=float(alpha))
     check_labels(labels_b, b_k.shape[0])
     return loss.cross_entropy(logits(unit(f_bd), w_dk, b_k, alpha), labels_b)[0]

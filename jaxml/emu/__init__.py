@@ -1,0 +1,1 @@
+"""Semantic specialisation of multilingual sentence embeddings."""
