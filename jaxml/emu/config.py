@@ -83,7 +83,7 @@ class EmuConfig:
     @property
     def unlabelled(self) -> bool:
         """Whether unlabelled sentences are used."""
-        return self.lambda_adv > 0 or self.anchor > 0
+        return max(self.lambda_adv, self.anchor) > 0
 
 
 def arms(cfg: EmuConfig) -> dict[str, EmuConfig]:

@@ -136,6 +136,8 @@ def dequantise(packed: np.ndarray) -> np.ndarray:
     """4-bit blocks as float32: a float16 scale, then 16 bytes of weights j (low) and j + 16."""
     blocks = packed.reshape(-1, 2 + BLOCK // 2)
     scale = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype(np.float32)
+    if not np.isfinite(scale).all():
+        raise DataCorruptError("the E5 file has scales that are not finite.")
     nibbles = np.concatenate([blocks[:, 2:] & 15, blocks[:, 2:] >> 4], 1)
     return ((nibbles.astype(np.float32) - 8) * scale).reshape(-1)
 

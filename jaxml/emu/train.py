@@ -86,24 +86,36 @@ def make_loss(encoder: Encoder, cfg: EmuConfig, disc: LanguageDiscriminator | No
             jax.lax.stop_gradient(u), batch["label"], extra["centers"], cfg.eta
         )
         if disc is not None:
-            lang = batch["lang"]
             extra["disc"], extra["disc_opt"], found = update_discriminator(
-                extra["disc"], extra["disc_opt"], disc, cfg, jax.lax.stop_gradient(others), lang
-            )
+                extra["disc"], extra["disc_opt"], disc, cfg, jax.lax.stop_gradient(others),
+                batch["lang"],
+            )  # fmt: skip
             metrics |= found
-            last = slice(-lang.shape[0] // cfg.n_disc, None)
-            weight = jnp.asarray(cfg.adversary_weights) if cfg.adversary_weights else None
-            metrics["adversary"] = discriminator.adversarial_loss(
-                extra["disc"], disc, others[last], lang[last], weight
-            )
-            total = total + cfg.lambda_adv * metrics["adversary"]
-        if cfg.anchor > 0:
-            weight = jnp.asarray(cfg.anchor_weights)[batch["lang"]] if cfg.anchor_weights else None
-            metrics["anchor"] = objective.anchor_loss(others, batch["original"], weight)
-            total = total + cfg.anchor * metrics["anchor"]
+        if cfg.unlabelled:
+            terms = _unlabelled(cfg, disc, extra, others, batch)
+            metrics |= {name: value for name, (_, value) in terms.items()}
+            total = total + sum(weight * value for weight, value in terms.values())
         return Loss(total, num, metrics, extra)
 
     return loss_fn
+
+
+def _unlabelled(
+    cfg: EmuConfig, disc: LanguageDiscriminator | None, extra: PyTree, u: Array, batch: PyTree
+) -> dict[str, tuple[float, Array]]:
+    """Weights and values of the terms on unlabelled sentences, of the last `n_disc` part."""
+    last = slice(-(u.shape[0] // cfg.n_disc), None)
+    u, lang, original = u[last], batch["lang"][last], batch["original"][last]
+
+    terms = {}
+    if disc is not None:
+        weight = jnp.asarray(cfg.adversary_weights) if cfg.adversary_weights else None
+        value = discriminator.adversarial_loss(extra["disc"], disc, u, lang, weight)
+        terms["adversary"] = (cfg.lambda_adv, value)
+    if cfg.anchor > 0:
+        weight = jnp.asarray(cfg.anchor_weights)[lang] if cfg.anchor_weights else None
+        terms["anchor"] = (cfg.anchor, objective.anchor_loss(u, original, weight))
+    return terms
 
 
 def _embedding(encoder: Encoder, cfg: EmuConfig) -> Callable[[PyTree, Array], Array]:
