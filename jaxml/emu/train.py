@@ -6,6 +6,7 @@ is not moved by the loss's gradient (discriminator, centres) is its `extra`.
 """
 
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
@@ -163,7 +164,7 @@ def update_discriminator(
     return p, opt_state, {"disc_loss": values[-1], "disc_accuracy": right[-1]}
 
 
-def optimizer(encoder: Encoder, cfg: EmuConfig, params: PyTree) -> optax.GradientTransformation:
+def optimizer(encoder: Encoder, cfg: EmuConfig) -> optax.GradientTransformation:
     """Adam; the classifier at its own rate; what is not trained stays exactly as it is."""
 
     def adam(rate: float) -> optax.GradientTransformation:
@@ -177,7 +178,9 @@ def optimizer(encoder: Encoder, cfg: EmuConfig, params: PyTree) -> optax.Gradien
         del leaf
         return "classifier" if path.startswith("classifier") else "encoder"
 
-    labels = tree.map_with_path(kind, params)
+    def labels(params: PyTree) -> PyTree:
+        return tree.map_with_path(kind, params)
+
     parts: dict[Hashable, optax.GradientTransformation] = {
         "encoder": adam(cfg.lr),
         "classifier": adam(cfg.lr_classifier),
@@ -227,6 +230,15 @@ class _Curve:
             self.rows.append({"step": float(event.step), **found})
 
 
+@functools.lru_cache(maxsize=8)
+def _compiled(
+    encoder: Encoder, cfg: EmuConfig, disc: LanguageDiscriminator | None
+) -> tuple[step.LossFn, optax.GradientTransformation, step.Step]:
+    """Loss, optimiser and step; runs that differ in their seed alone share one."""
+    loss_fn, made = make_loss(encoder, cfg, disc), optimizer(encoder, cfg)
+    return loss_fn, made, step.make_step(loss_fn, made)
+
+
 def fit(
     encoder: Encoder,
     cfg: EmuConfig,
@@ -254,11 +266,10 @@ def fit(
     check.at_least(1, languages=max(len(pool.others), not cfg.unlabelled))
     key = jax.random.key(cfg.seed)
     params, extra, disc = start(encoder, cfg, pool, key)
-    loss_fn, made = make_loss(encoder, cfg, disc), optimizer(encoder, cfg, params)
     curve, batches = _Curve(max(cfg.steps // 20, 1)), Batches(pool, cfg)
+    loss_fn, made, update = _compiled(encoder, dataclasses.replace(cfg, seed=0), disc)
     if folder is None:
         now = state.create(key, params, made, extra=extra)
-        update = step.make_step(loss_fn, made)
         now = loop.fit(update, now, batches, [curve, *watch], num_steps=cfg.steps)
     else:
         plan = run.RunConfig(cfg.steps, log_every=curve.every, save_every=save_every, keep=1)

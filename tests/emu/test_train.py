@@ -18,7 +18,7 @@ from tests.emu.conftest import pool_of
 
 def begun(encoder, cfg, prepared):
     params, extra, disc = train.start(encoder, cfg, prepared, jax.random.key(0))
-    made = train.optimizer(encoder, cfg, params)
+    made = train.optimizer(encoder, cfg)
     now = state.create(jax.random.key(0), params, made, extra=extra)
     update = step.make_step(train.make_loss(encoder, cfg, disc), made, donate=False)
     return now, update
