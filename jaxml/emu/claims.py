@@ -110,8 +110,8 @@ def _about(rows: Rows) -> str:
     note = next((r.note for r in rows.of("targeted")), "")
     return (
         f"original: {base.mean('cross', SEVEN):.1f} % for the seven, Danish "
-        f"{base.cross['da']:.1f} %; {len(rows.of('targeted'))} seeds; discriminator {note}; n = 500 "
-        "sentences a language, 250 in Japanese"
+        f"{base.cross['da']:.1f} %; {len(rows.of('targeted'))} seeds; discriminator {note}; n = "
+        "500 sentences a language, 250 in Japanese"
     )
 
 

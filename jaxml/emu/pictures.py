@@ -119,16 +119,18 @@ def tsne(x_nd: np.ndarray, *, perplexity: float = 20.0, steps: int = 400, seed: 
         q = 1 / (1 + jnp.sum((y[:, None] - y[None]) ** 2, -1)) * (1 - jnp.eye(n))
         return jnp.sum(p * (jnp.log(p) - jnp.log(jnp.maximum(q / q.sum(), 1e-12))))
 
-    def move(carry: tuple[Array, Array], i: Array) -> tuple[tuple[Array, Array], None]:
-        y, speed = carry
+    def move(carry: tuple[Array, ...], i: Array) -> tuple[tuple[Array, ...], None]:
+        y, speed, gain = carry
         early = i < steps // 5
         slope = jax.grad(kl)(y, jnp.where(early, 12.0, 1.0) * p)
-        speed = jnp.where(early, 0.5, 0.8) * speed - max(n / 12, 50.0) * slope
+        gain = jnp.where(slope * speed < 0, gain + 0.2, jnp.maximum(0.8 * gain, 0.01))
+        speed = jnp.where(early, 0.5, 0.8) * speed - max(n / 12, 50.0) * gain * slope
         y = y + speed
-        return (y - y.mean(0, keepdims=True), speed), None
+        return (y - y.mean(0, keepdims=True), speed, gain), None
 
-    start = 1e-2 * jax.random.normal(jax.random.key(seed), (n, 2))
-    (y, _), _ = jax.lax.scan(move, (start, jnp.zeros_like(start)), jnp.arange(steps))
+    y = 1e-4 * jax.random.normal(jax.random.key(seed), (n, 2))
+    start = (y, jnp.zeros_like(y), jnp.ones_like(y))
+    (y, *_), _ = jax.lax.scan(move, start, jnp.arange(steps))
     return y
 
 

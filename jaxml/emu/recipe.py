@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from jaxml.core import config, files
-from jaxml.emu import claims, data, pictures, predict, study
+from jaxml.emu import claims, data, model, pictures, study
 from jaxml.emu.config import PRESETS
 from jaxml.emu.data import Corpus
 from jaxml.emu.encoder import Encoder
@@ -34,7 +34,7 @@ def inputs(cfg: RecipeConfig) -> tuple[Encoder, Corpus, str]:
     try:
         if cfg.corpus == "toy":
             raise DataNotFoundError("this scale checks the code")
-        return predict.encoder_named(cfg.encoder), data.load(cfg.corpus), ""
+        return model.encoder_named(cfg.encoder), data.load(cfg.corpus), ""
     except DataNotFoundError as error:
         why = str(error)
     return laser_lstm(jax.random.key(0), SMALL, 12), data.toy(), why
@@ -112,9 +112,9 @@ SCALES = {
 RECIPE = Recipe(
     system="emu",
     title="Semantic specialisation of sentence embeddings",
-    about="USE-multilingual is specialised with 1,920 English sentences of 16 intents and unlabelled "
-    "ones of eleven other languages (xSID), by six losses with equal steps; every language is scored "
-    "by its nearest neighbours, within and in English.",
+    about="USE-multilingual is specialised with 1,920 English sentences of 16 intents and "
+    "unlabelled ones of eleven other languages (xSID), by six losses with equal steps; every "
+    "language is scored by its nearest neighbours, within it and in English.",
     scales=SCALES,
     run=run,
 )

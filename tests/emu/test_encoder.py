@@ -176,7 +176,7 @@ def test_compact_keeps_the_answers(small):
     ids = small.ids(["a b c", "d"])
     few, (renumbered,) = encoder.compact(small, ids)
     np.testing.assert_allclose(few.embed(renumbered), small.embed(ids), atol=1e-6)
-    assert len(few.params["body"]["embed"]["embedding"]) == len(np.unique(ids[ids >= 0]))
+    assert len(few.params["body"]["embedding"]) == len(np.unique(ids[ids >= 0]))
     with pytest.raises(ValueError, match="has no tokenizer"):
         few.embed(["a"])
 
@@ -186,6 +186,13 @@ def test_a_laser_is_as_wide_as_the_paper_says():
     declared = jax.eval_shape(lambda: laser.laser_lstm(jax.random.key(0), cfg).params)
     out = jax.eval_shape(laser.body, declared["body"], jax.ShapeDtypeStruct((3, 7), np.int32))
     assert out.shape == (3, 1024)
+
+
+def test_a_laser_does_not_see_padding():
+    made = laser.laser_lstm(jax.random.key(0), laser.LaserConfig(64, 8, 4, 1), max_len=8)
+    texts = ["a b", "d e f g h i j k"]
+    apart = np.concatenate([made.embed([t]) for t in texts])
+    np.testing.assert_allclose(made.embed(texts), apart, atol=1e-6)
 
 
 def test_long_sentences_keep_their_end():
