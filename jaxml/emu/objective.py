@@ -43,7 +43,8 @@ def check_labels(labels: Array | np.ndarray, num_classes: int, name: str = "labe
     """Raises ValueError where a label lies outside [0, K); traced labels are not looked at."""
     if isinstance(labels, Tracer) or labels.size == 0:
         return
-    low, high = int(labels.min()), int(labels.max())
+    known = np.asarray(labels)  # on the host: inside jit this would be traced
+    low, high = int(known.min()), int(known.max())
     if low < 0 or high >= num_classes:
         raise ValueError(f"{name} must lie in [0, {num_classes}); got {low} ... {high}.")
 

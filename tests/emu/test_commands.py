@@ -69,11 +69,9 @@ def test_bad_csv_is_named(tmp_path, content, message):
 
 
 def test_a_model_comes_back_whole(small, tiny, toy, prepared, tmp_path):
-    found = train.fit(small, dataclasses.replace(tiny, alpha=None), prepared)
+    found = train.fit(small, tiny, prepared)
     held = small.ids(toy.train.text)
-    model = models.build(
-        small, found, dataclasses.replace(tiny, alpha=None), toy.labels, held, 0.75
-    )
+    model = models.build(small, found, tiny, toy.labels, held, 0.75)
     models.save(tmp_path, model)
     again = models.load(tmp_path, small)
     texts = [*toy.test["de"].text, "quite another thing"]
