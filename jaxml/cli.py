@@ -68,6 +68,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "audit": ("jaxml.dp.commands:audit", "a lower bound on epsilon from one training"),
         "table": ("jaxml.dp.commands:table", "print the scores and claims of finished studies"),
     },
+    "emu": {
+        "specialize": ("jaxml.emu.commands:specialize", "make an encoder know your intents"),
+        "predict": ("jaxml.emu.commands:ask", "intents of sentences, and what is out of scope"),
+        "embed": ("jaxml.emu.commands:embed", "write sentence embeddings"),
+        "evaluate": ("jaxml.emu.commands:score", "nearest-neighbour accuracy by language"),
+        "table": ("jaxml.emu.commands:table", "print a finished study and its verdicts"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

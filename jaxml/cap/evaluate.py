@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jaxml.cap import encoder as encoders
 from jaxml.cap.data import Examples, Task
 from jaxml.cap.encoder import PAD, Align
 from jaxml.core import rng
 from jaxml.core.types import Array, Key, PyTree
+from jaxml.models import logistic
 from jaxml.models.bert import BertConfig
-from jaxml.nn import loss
 
 
 class Answers(NamedTuple):
@@ -114,29 +113,10 @@ def probe(
     )
     best = (-1.0, 0.0)
     for decay in (1e-1, 1e-2, 1e-3, 1e-4):
-        fitted = _regression(start, train, jnp.asarray(task.train.label), decay, steps)
+        fitted = logistic.fit(start, train, jnp.asarray(task.train.label), decay, steps)
         scores = [
-            accuracy(np.asarray(x @ fitted["kernel"] + fitted["bias"][None]), part.label)
+            accuracy(np.asarray(logistic.logits(fitted, x)), part.label)
             for x, part in ((valid, task.valid), (test, task.test))
         ]
         best = max(best, (scores[0], scores[1]), key=lambda pair: pair[0])
     return best[1]
-
-
-@functools.partial(jax.jit, static_argnames="steps")
-def _regression(start: PyTree, x: Array, label: Array, decay: float, steps: int) -> PyTree:
-    def objective(p: PyTree) -> Array:
-        logits = x @ p["kernel"] + jnp.broadcast_to(p["bias"], (len(x), p["bias"].shape[0]))
-        return loss.cross_entropy(logits, label)[0] + decay * jnp.sum(p["kernel"] ** 2)
-
-    solver = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(objective)
-
-    def step(carry: Any, _: None) -> tuple[Any, None]:
-        p, state = carry
-        value, grad = value_and_grad(p, state=state)
-        updates, state = solver.update(grad, state, p, value=value, grad=grad, value_fn=objective)
-        return (optax.apply_updates(p, updates), state), None
-
-    (fitted, _), _ = jax.lax.scan(step, (start, solver.init(start)), length=steps)
-    return fitted

