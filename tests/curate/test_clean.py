@@ -59,7 +59,7 @@ def test_match_is_by_normalised_words_and_by_task():
         "",
     ]
     got = contaminate.match(docs, tests)
-    assert (got.hits > 0).tolist() == [False, False, False, True, False] or got.hits[1] > 0
+    assert (got.hits > 0).tolist() == [False, True, False, True, False]
     assert got.hits[0] == got.hits[2] == got.hits[4] == 0
     assert got.hits[3] == 2
     words = text.normalise(docs[1]).split()
