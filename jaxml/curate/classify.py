@@ -106,7 +106,9 @@ def update(params: PyTree, rows_bf: Array, labels_b: Array, weight_b: Array, lr:
     mean, weight = _mean(params, rows_bf)
     scores = mean @ params["kernel"] + params["bias"][None]
     target = jax.nn.one_hot(labels_b, scores.shape[-1])
-    error = (jax.nn.softmax(scores) - target) * (weight_b / jnp.maximum(weight_b.sum(), 1.0))[:, None]
+    error = (jax.nn.softmax(scores) - target) * (weight_b / jnp.maximum(weight_b.sum(), 1.0))[
+        :, None
+    ]
     to_mean = error @ params["kernel"].T
     change = -lr * weight[..., None] * to_mean[:, None]
     return {
@@ -207,4 +209,6 @@ def load(path: Path | str) -> Classifier:
         if set(stored) != {"config", "table", "kernel", "bias"}:
             raise ValueError(f"{path} is not a saved classifier; it holds {sorted(stored)}.")
         cfg = ClassifierConfig(**json.loads(str(stored["config"])))
-        return Classifier({name: jnp.asarray(stored[name]) for name in stored if name != "config"}, cfg)
+        return Classifier(
+            {name: jnp.asarray(stored[name]) for name in stored if name != "config"}, cfg
+        )

@@ -63,7 +63,7 @@ class MinHashConfig:
 
     @property
     def num_hashes(self) -> int:
-        """b r."""
+        """B r."""
         return self.num_bands * self.num_rows
 
 
@@ -117,7 +117,7 @@ def exact(
 def _constants(cfg: MinHashConfig) -> np.ndarray:
     """uint32 [k, 2]: odd multipliers and offsets of the hash functions."""
     count = np.arange(1, 2 * cfg.num_hashes + 1, dtype=np.uint64)
-    drawn = mix64(count * np.uint64(0x9E3779B97F4A7C15) ^ mix64(np.uint64([cfg.seed])))
+    drawn = mix64(count * np.uint64(0x9E3779B97F4A7C15) ^ mix64(np.array([cfg.seed], np.uint64)))
     drawn = (drawn >> np.uint64(32)).astype(np.uint32).reshape(-1, 2)
     drawn[:, 0] |= np.uint32(1)
     return drawn
@@ -189,8 +189,10 @@ def band_keys(sig_nk: np.ndarray, num_bands: int) -> np.ndarray:
             f"num_bands must divide the number of hashes; got num_bands={num_bands}, "
             f"hashes={num_hashes}."
         )
-    bands = sig_nk.reshape(len(sig_nk), num_bands, -1)
-    key = np.broadcast_to(mix64(np.arange(num_bands, dtype=np.uint64) + np.uint64(1)), bands.shape[:2])
+    bands = sig_nk.reshape(len(sig_nk), num_bands, num_hashes // num_bands)
+    key = np.broadcast_to(
+        mix64(np.arange(num_bands, dtype=np.uint64) + np.uint64(1)), bands.shape[:2]
+    )
     for row in range(bands.shape[2]):
         key = mix64(key ^ bands[:, :, row]) + np.uint64(0x9E3779B97F4A7C15)
     return key
@@ -217,12 +219,12 @@ def lsh_edges(sig: np.ndarray, *, num_bands: int = 14) -> np.ndarray:
     """
     keys = band_keys(sig, num_bands)
     docs = np.flatnonzero(~np.all(sig == EMPTY, axis=1))
-    found = [_runs(keys[docs, band], docs) for band in range(num_bands)]
+    found = [runs(keys[docs, band], docs) for band in range(num_bands)]
     codes = np.unique(np.concatenate(found))
     return np.stack([codes >> np.int64(32), codes & np.int64(0xFFFFFFFF)], 1).astype(np.int32)
 
 
-def _runs(keys: np.ndarray, docs: np.ndarray) -> np.ndarray:
+def runs(keys: np.ndarray, docs: np.ndarray) -> np.ndarray:
     """Links of equal keys as `smaller << 32 | larger`; `docs` ascends."""
     if not len(keys):
         return np.zeros(0, np.int64)
@@ -230,7 +232,9 @@ def _runs(keys: np.ndarray, docs: np.ndarray) -> np.ndarray:
     keys, docs = keys[order], docs[order].astype(np.int64)
     same = np.concatenate([[False], keys[1:] == keys[:-1]])
     head = docs[np.maximum.accumulate(np.where(same, 0, np.arange(len(keys))))]
-    return np.concatenate([(head[same] << 32) | docs[same], (docs[:-1][same[1:]] << 32) | docs[same]])
+    return np.concatenate(
+        [(head[same] << 32) | docs[same], (docs[:-1][same[1:]] << 32) | docs[same]]
+    )
 
 
 def jaccard(shingles: Shingles, edges: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core import check, rng
@@ -102,7 +103,7 @@ def dsir_fit(
 
 
 def dsir_weights(model: Dsir, texts: Sequence[str]) -> np.ndarray:
-    """ln of the importance weight of each text, float64 [n]; -inf for ones that are too short."""
+    """Ln of the importance weight of each text, float64 [n]; -inf for ones that are too short."""
     out = np.full(len(texts), -np.inf)
     for i, text in enumerate(texts):
         if len(tokens(text)) >= model.cfg.min_tokens:
@@ -110,10 +111,8 @@ def dsir_weights(model: Dsir, texts: Sequence[str]) -> np.ndarray:
     return out
 
 
-def gumbel_top_k(
-    key: Key, logw: np.ndarray, k: int, ids: np.ndarray | None = None
-) -> np.ndarray:
-    """k indices without replacement, each next one in proportion to `exp(logw)`: int64 [k].
+def gumbel_top_k(key: Key, logw: np.ndarray, k: int, ids: np.ndarray | None = None) -> np.ndarray:
+    """K indices without replacement, each next one in proportion to `exp(logw)`: int64 [k].
 
     Args:
       key: of the noise.
@@ -130,16 +129,19 @@ def gumbel_top_k(
     logw = np.asarray(logw, np.float64)
     eligible = int(np.sum(logw > -np.inf))
     if not 0 <= k <= eligible:
-        raise ValueError(f"k must be at most the number of eligible examples; got k={k}, {eligible=}.")
+        raise ValueError(
+            f"k must be at most the number of eligible examples; got k={k}, {eligible=}."
+        )
     if ids is None:
         noise = np.asarray(jax.random.gumbel(key, logw.shape))
     else:
-        low, high = (np.asarray(ids).astype(np.uint64) >> np.uint64(s) for s in (0, 32))
+        wide = np.asarray(ids).astype(np.uint64)
+        low, high = (jnp.asarray((wide >> np.uint64(s)).astype(np.uint32)) for s in (0, 32))
 
         def one(a: jax.Array, b: jax.Array) -> jax.Array:
             return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, a), b))
 
-        noise = np.asarray(jax.vmap(one)(low.astype(np.uint32), high.astype(np.uint32)))
+        noise = np.asarray(jax.vmap(one)(low, high))
     return np.argsort(-(logw + noise), kind="stable")[:k]
 
 

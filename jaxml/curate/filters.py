@@ -281,9 +281,9 @@ def gopher_repetition(
     cfg: GopherRepetitionConfig = GopherRepetitionConfig(),  # noqa: B008
     words: Words = white_space_words,
 ) -> Decision:
-    """Gopher's repetition rules.
+    r"""Gopher's repetition rules.
 
-    >>> gopher_repetition("one line\\none line\\none line").reason
+    >>> gopher_repetition("one line\none line\none line").reason
     'dup_line_frac'
     """
     return _decided(text, repetition_stats(text, words), cfg.rules())

@@ -67,9 +67,14 @@ def minima(
     """
     check.positive(delta=delta)
     starts = np.asarray(starts_sp, np.float64)
-    for name, leaf in (("starts_sp", starts), *(("data", np.asarray(a)) for a in jax.tree.leaves(data))):
+    for name, leaf in (
+        ("starts_sp", starts),
+        *(("data", np.asarray(a)) for a in jax.tree.leaves(data)),
+    ):
         if not np.all(np.isfinite(leaf)):
-            raise ValueError(f"{name} must hold finite numbers; got {np.sum(~np.isfinite(leaf))} others.")
+            raise ValueError(
+                f"{name} must hold finite numbers; got {np.sum(~np.isfinite(leaf))} others."
+            )
     ridge = np.zeros(starts.shape[1]) if ridge_p is None else np.asarray(ridge_p, np.float64)
     with jax.enable_x64(True):
         data = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), data)

@@ -175,5 +175,3 @@ def power_law(x: np.ndarray, losses: np.ndarray, at: float) -> float:
 def mean_absolute_error(law: MixingLaw, mixtures: np.ndarray, losses: np.ndarray) -> np.ndarray:
     """Of each validation domain on runs that were held out: float64 [V]."""
     return np.abs(law.losses(mixtures) - np.asarray(losses)).mean(0)
-
-

@@ -95,7 +95,9 @@ def _runs(**columns: Sequence[float] | np.ndarray) -> dict[str, np.ndarray]:
     for name, values in arrays.items():
         bad = np.flatnonzero(~(np.isfinite(values) & (values > 0)))
         if len(bad):
-            raise ValueError(f"{name} must be finite and > 0; got {name}[{bad[0]}]={values[bad[0]]}.")
+            raise ValueError(
+                f"{name} must be finite and > 0; got {name}[{bad[0]}]={values[bad[0]]}."
+            )
     return arrays
 
 
@@ -300,7 +302,9 @@ def plan(
 
     def losses(log_n: np.ndarray) -> np.ndarray:
         tokens = flops / 6 / np.exp(log_n)
-        return constrained_loss(np.exp(log_n), tokens, np.minimum(tokens, unique_tokens), repetition, law)
+        return constrained_loss(
+            np.exp(log_n), tokens, np.minimum(tokens, unique_tokens), repetition, law
+        )
 
     values = losses(grid)
     valley = (values[1:-1] < values[:-2]) & (values[1:-1] <= values[2:])

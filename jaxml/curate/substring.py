@@ -55,7 +55,12 @@ def substring_ranges(
     check.at_least(1, length=length)
     check.one_of(("none", "first"), keep=keep)
     tokens, offsets = np.asarray(tokens), np.asarray(doc_offsets, np.int64)
-    if len(offsets) < 1 or offsets[0] != 0 or offsets[-1] != len(tokens) or np.any(np.diff(offsets) < 0):
+    if (
+        len(offsets) < 1
+        or offsets[0] != 0
+        or offsets[-1] != len(tokens)
+        or np.any(np.diff(offsets) < 0)
+    ):
         raise ValueError(
             f"doc_offsets must ascend from 0 to the number of tokens; got doc_offsets={offsets}, "
             f"tokens={len(tokens)}."

@@ -34,13 +34,13 @@ _ASCII = bytes(_BLANKS[i] if i < 128 else i for i in range(256)).lower()
 
 
 def normalise(text: str) -> str:
-    """The form in which near-duplicates are compared (MinHash, contamination).
+    r"""The form in which near-duplicates are compared (MinHash, contamination).
 
     Lower case; a number (digits with at most one decimal part) becomes `0`; punctuation, symbols
     and control characters become blanks; white space folds to one blank; marks are removed after
     canonical decomposition.
 
-    >>> normalise("  Café, 3.14 &\\n42 times!")
+    >>> normalise("  Café, 3.14 &\n42 times!")
     'cafe 0 0 times'
     """
     if text.isascii():
@@ -126,7 +126,9 @@ def word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A word's hash is a polynomial of its bytes modulo 2^64, read off prefix sums, then mixed.
     """
-    solid = np.concatenate([[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]])
+    solid = np.concatenate(
+        [[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]]
+    )
     edges = np.flatnonzero(solid[1:] != solid[:-1])
     starts, ends = edges[::2], edges[1::2]
     size = max(_BLOCK, 1 << int(len(flat)).bit_length())

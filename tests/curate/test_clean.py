@@ -14,8 +14,14 @@ from jaxml.curate import contaminate, pii, text
         ("mail a.b+c@sub.example.co.uk now", "mail <EMAIL> now"),
         ("no@mail, @handle, a@b", "no@mail, @handle, a@b"),
         ("8.8.8.8 and 1.1.1.1:53", "<IP_ADDRESS> and <IP_ADDRESS>:53"),
-        ("10.0.0.1 127.0.0.1 192.168.1.1 203.0.113.9", "10.0.0.1 127.0.0.1 192.168.1.1 203.0.113.9"),
-        ("version 1.2.3.4.5 and 300.1.1.1 and 8.8.8.888", "version 1.2.3.4.5 and 300.1.1.1 and 8.8.8.888"),
+        (
+            "10.0.0.1 127.0.0.1 192.168.1.1 203.0.113.9",
+            "10.0.0.1 127.0.0.1 192.168.1.1 203.0.113.9",
+        ),
+        (
+            "version 1.2.3.4.5 and 300.1.1.1 and 8.8.8.888",
+            "version 1.2.3.4.5 and 300.1.1.1 and 8.8.8.888",
+        ),
         ("<x@y.org>, x@y.org.", "<<EMAIL>>, <EMAIL>."),
     ],
 )
@@ -50,7 +56,9 @@ def test_index_holds_the_grams_that_end_in_the_label():
 
 
 def test_match_is_by_normalised_words_and_by_task():
-    tests = contaminate.index({"qa": [(TEST, ANSWER)], "cloze": [("", "One two, three four five six!")]}, 5)
+    tests = contaminate.index(
+        {"qa": [(TEST, ANSWER)], "cloze": [("", "One two, three four five six!")]}, 5
+    )
     docs = [
         "Nothing of the sort.",
         f"He asked: {TEST.upper()}? And they said - {ANSWER}; so it was.",

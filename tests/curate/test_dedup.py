@@ -26,7 +26,9 @@ def true_jaccard(a, b):
 def planted():
     """120 documents of 300 words, and a copy of each with 0 to 30 words changed."""
     rng = np.random.default_rng(0)
-    vocabulary = np.array([f"w{chr(97 + i // 26 % 26)}{chr(97 + i % 26)}{chr(97 + i // 676)}" for i in range(3000)])
+    vocabulary = np.array(
+        [f"w{chr(97 + i // 26 % 26)}{chr(97 + i % 26)}{chr(97 + i // 676)}" for i in range(3000)]
+    )
     docs = []
     for i in range(120):
         words = rng.choice(vocabulary, 300)
@@ -125,7 +127,9 @@ def test_copies_take_linear_room():
 
 def test_empty_documents_never_match_and_short_ones_only_their_equals():
     docs = [""] * 500 + ["  ,;. "] * 500
-    docs += [f"x{chr(97 + i // 100)} y{chr(97 + i // 10 % 10)} z{chr(97 + i % 10)}" for i in range(1000)]
+    docs += [
+        f"x{chr(97 + i // 100)} y{chr(97 + i // 10 % 10)} z{chr(97 + i % 10)}" for i in range(1000)
+    ]
     edges = dedup.lsh_edges(dedup.minhash(text.pack(docs)))
     assert len(edges) == 0
     edges = dedup.lsh_edges(dedup.minhash(text.pack(["a b c", "", "A, b c", ""])))
@@ -267,5 +271,6 @@ def test_eight_devices_give_the_answer_of_one(planted, signed):
     split = jax.device_put(grid, NamedSharding(mesh, PartitionSpec("data")))
     constants = dedup._constants(MinHashConfig())
     np.testing.assert_array_equal(
-        np.asarray(dedup._block_minima(constants, split)), np.asarray(dedup._block_minima(constants, grid))
+        np.asarray(dedup._block_minima(constants, split)),
+        np.asarray(dedup._block_minima(constants, grid)),
     )

@@ -28,7 +28,11 @@ BY_HAND = [
     (filters.gopher_quality, "extraordinary " * 50, "gopher_above_avg_threshold"),
     (filters.gopher_quality, PROSE + " #" * 9, "gopher_too_many_hashes"),
     (filters.gopher_quality, PROSE.replace(", ", "... ") + " ..." * 5, "gopher_too_many_ellipsis"),
-    (filters.gopher_quality, "\n".join(f"- {s}" for s in PROSE.split(". ")), "gopher_too_many_bullets"),
+    (
+        filters.gopher_quality,
+        "\n".join(f"- {s}" for s in PROSE.split(". ")),
+        "gopher_too_many_bullets",
+    ),
     (filters.gopher_quality, PROSE.replace(". ", "…\n"), "gopher_too_many_end_ellipsis"),
     (filters.gopher_quality, PROSE + " 1234" * 40, "gopher_below_alpha_threshold"),
     (filters.gopher_quality, "The " + "Word " * 60, "gopher_enough_stop_words"),
@@ -105,17 +109,24 @@ def test_columns_give_the_decisions_of_the_functions():
         want = [function(text).reason for text in texts]
         assert filters.first_broken(columns, cfg.rules()).tolist() == want
     lax = filters.first_broken(columns, GopherQualityConfig(min_words=0, min_stop_words=0).rules())
-    assert (lax == "").sum() > (filters.first_broken(columns, GopherQualityConfig().rules()) == "").sum()
+    assert (lax == "").sum() > (
+        filters.first_broken(columns, GopherQualityConfig().rules()) == ""
+    ).sum()
 
 
 def test_c4_rewrites_and_drops_lines():
     text = PROSE.replace(". ", ".\n") + (
         "\nPlease enable Javascript to read this page.\nWe use cookies on this fine site.\n"
-        "No stop here\nToo short.\nA fact[12] with sources[citation needed].\n" + "x" * 1001 + " a b."
+        "No stop here\nToo short.\nA fact[12] with sources[citation needed].\n"
+        + "x" * 1001
+        + " a b."
     )
     got = lines.c4(text)
     assert got.keep
-    assert got.text.splitlines() == [*PROSE.replace(". ", ".\n").splitlines(), "A fact with sources."]
+    assert got.text.splitlines() == [
+        *PROSE.replace(". ", ".\n").splitlines(),
+        "A fact with sources.",
+    ]
     loose = lines.c4(text, lines.C4Config(terminal_punctuation=False))
     assert "No stop here" in loose.text
 
@@ -137,7 +148,9 @@ def test_wrapped_prose_is_unwrapped_and_lists_are_not():
     import textwrap
 
     wrapped = textwrap.fill(PROSE, 70)
-    assert filters.fineweb("\n\n".join(textwrap.fill(s, 25) for s in PROSE.split(". "))).keep is False
+    assert (
+        filters.fineweb("\n\n".join(textwrap.fill(s, 25) for s in PROSE.split(". "))).keep is False
+    )
     assert lines.unwrap(wrapped) == PROSE
     listing = "Things to buy:\n- bread and butter\n- milk"
     assert lines.unwrap(listing) == listing

@@ -95,7 +95,12 @@ def test_an_empty_target_is_an_error():
 def slow_update(alpha, lam, excess, mask, domain, eta, c):
     lam = list(lam)
     for k in range(len(alpha)):
-        tokens = [max(e, 0) for i, row in enumerate(excess) for e, m in zip(row, mask[i], strict=True) if m and domain[i] == k]
+        tokens = [
+            max(e, 0)
+            for i, row in enumerate(excess)
+            for e, m in zip(row, mask[i], strict=True)
+            if m and domain[i] == k
+        ]
         if tokens:
             lam[k] = sum(tokens) / len(tokens)
     raised = [a * math.exp(eta * x) for a, x in zip(alpha, lam, strict=True)]
@@ -192,7 +197,9 @@ def test_the_best_mixture_beats_a_fine_grid(law):
     true = law[0]
     share = np.array([0.6, 0.4])
     best, value = mix.minimise_mixture(true, share)
-    grid = np.array([(a, b, 1 - a - b) for a in np.linspace(0, 1, 101) for b in np.linspace(0, 1 - a, 101)])
+    grid = np.array(
+        [(a, b, 1 - a - b) for a in np.linspace(0, 1, 101) for b in np.linspace(0, 1 - a, 101)]
+    )
     assert value <= true.overall(grid, share).min() + 1e-9
     assert best.sum() == pytest.approx(1)
     capped, _ = mix.minimise_mixture(true, share, upper=[0.4, 0.4, 0.4])
@@ -206,7 +213,9 @@ def test_bad_mixtures_are_named(law):
         mix.minimise_mixture(law[0], [1, 0], upper=[0.1, 0.1, 0.1])
     with pytest.raises(ValueError, match="alpha must be >= 0 and sum to 1"):
         rows = [np.zeros((1, 2)), np.zeros((1, 2))]
-        mix.train_on_mixture(jax.random.key(0), {}, None, rows, [0.5, 0.6], optax.sgd(1), DoremiConfig())
+        mix.train_on_mixture(
+            jax.random.key(0), {}, None, rows, [0.5, 0.6], optax.sgd(1), DoremiConfig()
+        )
 
 
 def test_power_law_reads_off_a_larger_scale():
@@ -222,7 +231,9 @@ def test_published_mixtures_are_predicted():
 
     rows = pq.read_table(DATA / "mixing_law_runs.parquet").to_pylist()
     for family in ("5Mix", "RedPajama"):
-        some = [r for r in rows if r["family"] == family and r["size"] == "70M" and r["step"] == 30_000]
+        some = [
+            r for r in rows if r["family"] == family and r["size"] == "70M" and r["step"] == 30_000
+        ]
         table = collections.defaultdict(dict)
         for r in some:
             table[r["mixture"]][r["domain"]] = r["loss"]

@@ -6,7 +6,15 @@ import pytest
 
 from jaxml.curate import ngram
 
-CORPUS = [[0, 1, 2, 0, 1], [0, 1], [2, 2, 2, 2], [], [3, 0, 1, 2, 0, 1, 4], [1, 0, 1, 2], [0, 3, 2, 4]]
+CORPUS = [
+    [0, 1, 2, 0, 1],
+    [0, 1],
+    [2, 2, 2, 2],
+    [],
+    [3, 0, 1, 2, 0, 1, 4],
+    [1, 0, 1, 2],
+    [0, 3, 2, 4],
+]
 
 
 class Slow:
@@ -32,7 +40,12 @@ class Slow:
             k = collections.Counter(self.c[n].values())
             if all(k[i] for i in (1, 2, 3, 4)):
                 y = k[1] / (k[1] + 2 * k[2])
-                self.d[n] = [0, 1 - 2 * y * k[2] / k[1], 2 - 3 * y * k[3] / k[2], 3 - 4 * y * k[4] / k[3]]
+                self.d[n] = [
+                    0,
+                    1 - 2 * y * k[2] / k[1],
+                    2 - 3 * y * k[3] / k[2],
+                    3 - 4 * y * k[4] / k[3],
+                ]
                 self.d[n] = [min(max(d, 0), i) for i, d in enumerate(self.d[n])]
             else:
                 self.d[n] = [0, 0.5, 1.0, 1.5]
@@ -68,7 +81,9 @@ def test_probabilities_are_those_of_the_formulas(order):
 
 def test_probabilities_sum_to_one_for_every_context():
     lm = ngram.fit([np.array(row, int) for row in CORPUS], 3, vocab_size=6)
-    for history in itertools.chain([()], itertools.product(range(6), repeat=1), itertools.product(range(6), repeat=2)):
+    for history in itertools.chain(
+        [()], itertools.product(range(6), repeat=1), itertools.product(range(6), repeat=2)
+    ):
         logs, owner = ngram.token_log10(lm, [np.array([*history, w], int) for w in range(6)])
         at = np.array([np.flatnonzero(owner == i)[len(history)] for i in range(6)])
         end, _ = ngram.token_log10(lm, [np.array(history, int)])

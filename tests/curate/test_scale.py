@@ -35,7 +35,13 @@ def noiseless():
     rng = np.random.default_rng(0)
     n, d = np.exp(rng.uniform(17, 23, 60)), np.exp(rng.uniform(20, 26, 60))
     loss = 1.7 + 400 / n**0.34 + 1800 / d**0.36
-    return law, scale.fit_chinchilla(n, d, loss, starts=scale.GRID[::37], num_bootstrap=2), n, d, loss
+    return (
+        law,
+        scale.fit_chinchilla(n, d, loss, starts=scale.GRID[::37], num_bootstrap=2),
+        n,
+        d,
+        loss,
+    )
 
 
 def test_a_noiseless_law_is_recovered(noiseless):
@@ -90,7 +96,9 @@ def test_constrained_loss_is_its_formula(sizes):
 
 
 def test_the_published_value():
-    assert float(scale.constrained_loss(6.34e9, 242e9, 25e9)) == pytest.approx(2.2256440889984477, rel=1e-9)
+    assert float(scale.constrained_loss(6.34e9, 242e9, 25e9)) == pytest.approx(
+        2.2256440889984477, rel=1e-9
+    )
 
 
 def test_one_epoch_is_the_plain_law():

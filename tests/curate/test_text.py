@@ -83,7 +83,9 @@ def test_a_document_is_hashed_the_same_wherever_it_lies():
 def test_hashes_are_stable_and_use_all_bits():
     got = text.shingle(text.pack(["alpha beta gamma delta epsilon zeta"]))
     assert got.hash.tolist() == [int(h) for h in got.hash]
-    many = text.shingle(text.pack([" ".join(f"w{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(600))]), 1)
+    many = text.shingle(
+        text.pack([" ".join(f"w{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(600))]), 1
+    )
     ones = ((many.hash[:, None] >> np.arange(32)) & 1).mean(0)
     assert np.all(np.abs(ones - 0.5) < 0.1)
 
