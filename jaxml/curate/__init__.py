@@ -10,8 +10,10 @@ Functions on texts and arrays; `engine.run` puts them together over files.
 """
 
 from jaxml.curate import (
+    attribute,
     classify,
     contaminate,
+    curriculum,
     dedup,
     engine,
     filters,
@@ -20,7 +22,9 @@ from jaxml.curate import (
     ngram,
     pii,
     pipeline,
+    prune,
     scale,
+    select,
     text,
 )
 from jaxml.curate.dedup import MinHashConfig
@@ -30,8 +34,10 @@ __all__ = [
     "MinHashConfig",
     "Pipeline",
     "Stage",
+    "attribute",
     "classify",
     "contaminate",
+    "curriculum",
     "dedup",
     "engine",
     "filters",
@@ -40,6 +46,8 @@ __all__ = [
     "ngram",
     "pii",
     "pipeline",
+    "prune",
     "scale",
+    "select",
     "text",
 ]

@@ -7,24 +7,7 @@ import pytest
 
 from jaxml import cli
 
-WORDS = [
-    "the",
-    "be",
-    "to",
-    "of",
-    "and",
-    "that",
-    "have",
-    "with",
-    "river",
-    "stone",
-    "house",
-    "garden",
-    "morning",
-    "winter",
-    "letter",
-    "music",
-]
+WORDS = "the be to of and that have with river stone house garden morning letter".split()  # noqa: SIM905
 
 
 def documents(path, num=30, seed=0):
