@@ -1,5 +1,6 @@
 """Robust curve fitting in float64 from many starts at once, with every local minimum reported."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,7 +30,7 @@ class Minimum(NamedTuple):
     num_starts: int
 
 
-def loss(residual_n: Array, delta: float) -> Array:
+def loss(residual_n: Array, delta: float | Array) -> Array:
     """The sum (not the mean) of Huber's function: `r^2 / 2` up to delta, linear beyond."""
     size = jnp.abs(residual_n)
     return jnp.sum(jnp.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta)))
@@ -79,16 +80,11 @@ def minima(
     with jax.enable_x64(True):
         data = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), data)
 
-        def objective(params: Array) -> Array:
-            return loss(residual(params, data), delta) + jnp.sum(ridge * params**2)
-
-        step = jax.jit(jax.vmap(_descend(residual, data, delta, ridge, num_steps)))
-        ends, values = map(np.asarray, step(jnp.asarray(starts)))
+        ends, values = map(np.asarray, _descend(residual, data, delta, ridge, starts, num_steps))
         firsts = _distinct(ends, values, num_polished, 30 * tolerance)
-        value_and_grad = jax.jit(jax.value_and_grad(lambda p: 1e6 * objective(p)))
 
         def scaled(params: np.ndarray) -> tuple[float, np.ndarray]:
-            value, grad = value_and_grad(params)
+            value, grad = _scaled(residual, data, delta, ridge, params)
             return float(value), np.asarray(grad)
 
         polished = [_polish(scaled, ends[i]) for i in firsts]
@@ -105,11 +101,25 @@ def _polish(scaled: Callable, start: np.ndarray) -> tuple[np.ndarray, float]:
     return best, value * 1e-6
 
 
+def _objective(residual: Residual, data: PyTree, delta: Array, ridge: Array, at: Array) -> Array:
+    return loss(residual(at, data), delta) + jnp.sum(ridge * at**2)
+
+
+@functools.partial(jax.jit, static_argnames="residual")
+def _scaled(
+    residual: Residual, data: PyTree, delta: Array, ridge: Array, at: Array
+) -> tuple[Array, Array]:
+    return jax.value_and_grad(lambda p: 1e6 * _objective(residual, data, delta, ridge, p))(at)
+
+
+@functools.partial(jax.jit, static_argnames=("residual", "num_steps"))
 def _descend(
-    residual: Residual, data: PyTree, delta: float, ridge: np.ndarray, num_steps: int
-) -> Callable[[Array], tuple[Array, Array]]:
+    residual: Residual, data: PyTree, delta: Array, ridge: Array, starts_sp: Array, num_steps: int
+) -> tuple[Array, Array]:
+    """Where every start leads, [s, p], and the objective there, [s]."""
+
     def objective(params: Array) -> Array:
-        return loss(residual(params, data), delta) + jnp.sum(ridge * params**2)
+        return _objective(residual, data, delta, ridge, params)
 
     def one(state: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
         params, value, damping = state
@@ -130,7 +140,7 @@ def _descend(
         (params, value, _), _ = jax.lax.scan(one, first, length=num_steps)
         return params, value
 
-    return run
+    return jax.vmap(run)(starts_sp)
 
 
 def _near(a: np.ndarray, b: np.ndarray, tolerance: float) -> bool:
