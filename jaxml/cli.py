@@ -75,6 +75,14 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "evaluate": ("jaxml.emu.commands:score", "nearest-neighbour accuracy by language"),
         "table": ("jaxml.emu.commands:table", "print a finished study and its verdicts"),
     },
+    "curate": {
+        "run": ("jaxml.curate.commands:run", "run a pipeline of a TOML file over documents"),
+        "dedup": ("jaxml.curate.commands:dedup", "remove exact and near duplicates"),
+        "filter": ("jaxml.curate.commands:filter", "apply the rules of Gopher, C4, FineWeb"),
+        "mix": ("jaxml.curate.commands:mix", "draw documents that look like a target (DSIR)"),
+        "scale": ("jaxml.curate.commands:scale_", "fit a scaling law, all local minima shown"),
+        "plan": ("jaxml.curate.commands:plan", "what to train with a budget and few tokens"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

@@ -1,0 +1,223 @@
+"""Documents out of files: JSON lines, Parquet, text; what cannot be read is set apart, counted."""
+
+import gzip
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxml.core import check
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt", ".md")
+_FREE_BYTES = 1 << 28
+
+
+class Document(NamedTuple):
+    """A text.
+
+    Attributes:
+      id: of the source, else 128 bits of the text in hex; survivors are chosen by it.
+      text: the document.
+      meta: all other fields as JSON.
+    """
+
+    id: str
+    text: str
+    meta: str
+
+
+class Bad(NamedTuple):
+    r"""A record that could not be read.
+
+    Attributes:
+      file: where it was.
+      place: line or row, from 1; 0 for the whole file.
+      reason: a word.
+      content: the record's first 4,096 bytes, what is not UTF-8 as `\xNN`.
+    """
+
+    file: str
+    place: int
+    reason: str
+    content: str
+
+
+class Limits(NamedTuple):
+    """What is refused.
+
+    Attributes:
+      document_bytes: a longer line or text is set apart.
+      ratio: of decompressed to compressed bytes, beyond the first 256 MiB.
+    """
+
+    document_bytes: int = 1 << 26
+    ratio: float = 200.0
+
+
+LIMITS = Limits()
+
+
+class DecompressionError(ValueError):
+    """A compressed file that grows beyond the limit, or is broken."""
+
+
+def find(paths: Sequence[Path | str]) -> list[Path]:
+    """The files that will be read, folders searched, each once, in the order of their names.
+
+    Raises:
+      FileNotFoundError: a path does not exist, or no file of a known kind is there.
+      ValueError: a file of an unknown kind was named.
+    """
+    found: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist.")
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.name.endswith(SUFFIXES))
+            found += [p for p in inside if not p.name.startswith(("_", "."))]
+        elif path.name.endswith(SUFFIXES):
+            found.append(path)
+        else:
+            raise ValueError(f"{path.name} must end in one of {', '.join(SUFFIXES)}.")
+    if not found:
+        raise FileNotFoundError(f"no file ending in {', '.join(SUFFIXES)} in {paths[0]}.")
+    return list(dict.fromkeys(found))
+
+
+class _Counted(io.RawIOBase):
+    """A decompressed stream that stops where it grows beyond the limit."""
+
+    def __init__(self, source: Any, limit: int, name: str):
+        self._source, self._left, self._name = source, limit, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            content = self._source.read(len(buffer))
+        except (OSError, EOFError) as error:
+            raise DecompressionError(f"{self._name} is broken: {error}") from None
+        self._left -= len(content)
+        if self._left < 0:
+            raise DecompressionError(f"{self._name} grows beyond the limit of decompression.")
+        buffer[: len(content)] = content
+        return len(content)
+
+
+def _open(path: Path, limits: Limits) -> io.BufferedReader:
+    size = path.stat().st_size
+    limit = _FREE_BYTES + int(size * limits.ratio)
+    if path.name.endswith(".gz"):
+        source: Any = gzip.open(path)  # noqa: SIM115
+    elif path.name.endswith(".zst"):
+        import pyarrow
+
+        source = pyarrow.input_stream(str(path), compression="zstd")
+    else:
+        return path.open("rb")
+    return io.BufferedReader(_Counted(source, limit, path.name), 1 << 20)
+
+
+def _shown(content: bytes) -> str:
+    return content[:4096].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+
+
+def content_id(text: str) -> str:
+    """128 bits of the text in hex."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def read(path: Path, text_field: str = "text", limits: Limits = LIMITS) -> Iterator[Document | Bad]:
+    """The records of one file, in order.
+
+    Args:
+      path: see `SUFFIXES`.
+      text_field: field or column that holds the text.
+      limits: what is refused.
+
+    Raises:
+      ValueError: a Parquet file has no such column.
+    """
+    if path.suffix == ".parquet":
+        yield from _parquet(path, text_field, limits)
+    elif path.suffix in (".txt", ".md"):
+        yield _whole(path, limits)
+    else:
+        yield from _json_lines(path, text_field, limits)
+
+
+def _whole(path: Path, limits: Limits) -> Document | Bad:
+    if path.stat().st_size > limits.document_bytes:
+        return Bad(path.name, 0, "too_long", "")
+    content = path.read_bytes()
+    try:
+        return Document(str(path.name), content.decode(), "{}")
+    except UnicodeDecodeError:
+        return Bad(path.name, 0, "invalid_utf8", _shown(content))
+
+
+def _json_lines(path: Path, text_field: str, limits: Limits) -> Iterator[Document | Bad]:
+    place = 0
+    try:
+        with _open(path, limits) as stream:
+            while line := stream.readline(limits.document_bytes):
+                place += 1
+                if len(line) >= limits.document_bytes and not line.endswith(b"\n"):
+                    yield Bad(path.name, place, "too_long", _shown(line))
+                    while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
+                        pass
+                elif line.strip():
+                    yield _json_line(line, path.name, place, text_field)
+    except DecompressionError as error:
+        yield Bad(path.name, place + 1, "decompression", str(error))
+
+
+def _json_line(line: bytes, name: str, place: int, text_field: str) -> Document | Bad:
+    try:
+        row = json.loads(line.decode())
+    except UnicodeDecodeError:
+        return Bad(name, place, "invalid_utf8", _shown(line))
+    except (ValueError, RecursionError):
+        return Bad(name, place, "malformed_json", _shown(line))
+    if not isinstance(row, dict):
+        return Bad(name, place, "not_an_object", _shown(line))
+    return _document(row, name, place, text_field, line)
+
+
+def _document(
+    row: dict[str, Any], name: str, place: int, text_field: str, line: bytes = b""
+) -> Document | Bad:
+    text = row.pop(text_field, None)
+    if not isinstance(text, str):
+        return Bad(name, place, f"no_{text_field}", _shown(line))
+    text = text.encode("utf-8", "replace").decode()  # lone surrogates of JSON escapes
+    key = row.pop("id", None)
+    key = content_id(text) if key is None else str(key)
+    return Document(key, text, json.dumps(row, ensure_ascii=False, default=str))
+
+
+def _parquet(path: Path, text_field: str, limits: Limits) -> Iterator[Document | Bad]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        stored = pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        yield Bad(path.name, 0, "broken_parquet", str(error))
+        return
+    check.one_of(stored.schema_arrow.names, text_field=text_field)
+    place = 0
+    try:
+        for batch in stored.iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                place += 1
+                text = row.get(text_field)
+                if isinstance(text, str) and len(text) > limits.document_bytes:
+                    yield Bad(path.name, place, "too_long", text[:4096])
+                else:
+                    yield _document(row, path.name, place, text_field)
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        yield Bad(path.name, place + 1, "broken_parquet", str(error))

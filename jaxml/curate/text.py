@@ -1,0 +1,196 @@
+"""Text as arrays: normalised, packed into one buffer of bytes, cut into hashed word n-grams."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxml.core import check
+
+U64 = np.uint64
+_BLOCK = 1 << 22
+_DIGITS = re.compile(r"\d+(?:\.\d+)?")
+_ASCII_DIGITS = re.compile(rb"[0-9]+(?:\.[0-9]+)?")
+_END = b"\xff"
+
+
+class _Blank(dict):
+    """A translation table: punctuation, symbols and control characters become a blank."""
+
+    def __missing__(self, code: int) -> int:
+        symbol = unicodedata.category(chr(code))[0] in "PS" or unicodedata.category(chr(code)) in (
+            "Cc",
+            "Cf",
+        )
+        self[code] = 32 if symbol else code
+        return self[code]
+
+
+_BLANKS = _Blank()
+_ASCII = bytes(_BLANKS[i] if i < 128 else i for i in range(256)).lower()
+
+
+def normalise(text: str) -> str:
+    r"""The form in which near-duplicates are compared (MinHash, contamination).
+
+    Lower case; a number (digits with at most one decimal part) becomes `0`; punctuation, symbols
+    and control characters become blanks; white space folds to one blank; marks are removed after
+    canonical decomposition.
+
+    >>> normalise("  Café, 3.14 &\n42 times!")
+    'cafe 0 0 times'
+    """
+    if text.isascii():
+        lowered = _ASCII_DIGITS.sub(b"0", text.encode()).translate(_ASCII)
+        return b" ".join(lowered.split()).decode()
+    folded = _DIGITS.sub("0", text.lower()).translate(_BLANKS)
+    split = unicodedata.normalize("NFD", " ".join(folded.split()))
+    return " ".join("".join(c for c in split if unicodedata.category(c) != "Mn").split())
+
+
+class Packed(NamedTuple):
+    """Documents in one buffer; each is followed by one blank, so that no word spans two.
+
+    Attributes:
+      bytes: uint8 [n], UTF-8.
+      doc_offsets: int64 [N + 1]; document i is `bytes[doc_offsets[i]:doc_offsets[i + 1]]`.
+    """
+
+    bytes: np.ndarray
+    doc_offsets: np.ndarray
+
+    @property
+    def num_docs(self) -> int:
+        """N."""
+        return len(self.doc_offsets) - 1
+
+
+def pack(texts: Sequence[str]) -> Packed:
+    """Normalises the texts (`normalise`, up to the width of blanks) and joins them.
+
+    Texts of ASCII go through one pass over all of them together. Lone surrogates are dropped.
+
+    Raises:
+      TypeError: a single string instead of a sequence of them.
+    """
+    if isinstance(texts, str):
+        raise TypeError("texts must be a sequence of strings; got one string.")
+    ready = (t if t.isascii() else normalise(t) for t in texts)
+    joined = b"".join(t.encode("utf-8", "ignore") + _END for t in ready)
+    joined = _ASCII_DIGITS.sub(b"0", joined).translate(_ASCII)
+    flat = np.frombuffer(joined, np.uint8).copy()
+    ends = np.flatnonzero(flat == _END[0])
+    flat[ends] = 32
+    return Packed(flat, np.concatenate([[0], ends + 1]).astype(np.int64))
+
+
+class Shingles(NamedTuple):
+    """Hashed n-grams in document order.
+
+    Attributes:
+      hash: uint32 [m] (uint64 from `grams`).
+      doc: int32 [m], not decreasing.
+    """
+
+    hash: np.ndarray
+    doc: np.ndarray
+
+
+def mix64(x: np.ndarray) -> np.ndarray:
+    """A bijection of uint64 whose every output bit depends on every input bit (splitmix64)."""
+    x = (x ^ (x >> U64(30))) * U64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> U64(27))) * U64(0x94D049BB133111EB)
+    return x ^ (x >> U64(31))
+
+
+_BYTE = mix64(np.arange(1, 257, dtype=U64) * U64(0x9E3779B97F4A7C15))
+_BASE = 0x5851F42D4C957F2D
+_GRAM = U64(0xD6E8FEB86659FD93)
+
+
+@cache
+def _powers(size: int) -> tuple[np.ndarray, np.ndarray]:
+    inverse = pow(_BASE, -1, 1 << 64)
+    ones = np.ones(size + 1, U64)
+    ones[1:] = U64(_BASE)
+    up = np.multiply.accumulate(ones)
+    ones[1:] = U64(inverse)
+    return up, np.multiply.accumulate(ones)
+
+
+def word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The words of a buffer of blanks and UTF-8: first bytes int64 [w], hashes uint64 [w].
+
+    A word's hash is a polynomial of its bytes modulo 2^64, read off prefix sums, then mixed.
+    """
+    solid = np.concatenate(
+        [[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]]
+    )
+    edges = np.flatnonzero(solid[1:] != solid[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    size = max(_BLOCK, 1 << int(len(flat)).bit_length())
+    up, down = _powers(size)
+    prefix = np.zeros(len(flat) + 1, U64)
+    np.cumsum(_BYTE[flat] * up[: len(flat)], out=prefix[1:])
+    return starts, mix64((prefix[ends] - prefix[starts]) * down[starts])
+
+
+def grams(packed: Packed, n: int) -> Shingles:
+    """As `shingle`, with hashes of 64 bits, for sets that are compared with huge ones.
+
+    Raises:
+      ValueError: n < 1.
+    """
+    check.at_least(1, n=n)
+    hashes, docs = [np.zeros(0, U64)], [np.zeros(0, np.int32)]
+    first = 0
+    offsets = packed.doc_offsets
+    while first < packed.num_docs:
+        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK, "right")) - 1
+        last = min(max(last, first + 1), packed.num_docs)
+        part = packed.bytes[offsets[first] : offsets[last]]
+        values, owner = _grams(part, offsets[first : last + 1] - offsets[first], n)
+        hashes.append(values)
+        docs.append(owner + np.int32(first))
+        first = last
+    return Shingles(np.concatenate(hashes), np.concatenate(docs))
+
+
+def shingle(packed: Packed, n: int = 5) -> Shingles:
+    """Word n-grams of every document.
+
+    A document of 1 to n - 1 words is one shingle, of all of them; one without words has none.
+
+    Args:
+      packed: documents.
+      n: words of a shingle.
+
+    Raises:
+      ValueError: n < 1.
+    """
+    found = grams(packed, n)
+    return Shingles((found.hash >> U64(32)).astype(np.uint32), found.doc)
+
+
+def _grams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    starts, words = word_hashes(flat)
+    bounds = np.searchsorted(starts, offsets)
+    count = np.diff(bounds)
+    owner = np.repeat(np.arange(len(count), dtype=np.int32), count)
+    place = np.arange(len(words)) - bounds[owner]
+    begins = np.flatnonzero((place == 0) | (place + n <= count[owner]))
+    owner = owner[begins]
+    end = bounds[owner + 1]
+    padded = np.concatenate([words, np.zeros(n, U64)])
+    gram = np.zeros(len(begins), U64)
+    for k in range(n):
+        gram = gram * _GRAM + np.where(begins + k < end, padded[begins + k], U64(0))
+    return mix64(gram), owner
+
+
+def words(text: str) -> list[str]:
+    """White-space words, the words of every rule here unless another function is given."""
+    return text.split()

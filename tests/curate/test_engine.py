@@ -1,0 +1,274 @@
+import gzip
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jaxml.curate import dedup, engine, pipeline, reader, text, writer
+from jaxml.curate.dedup import MinHashConfig
+from jaxml.curate.pipeline import Pipeline, Stage
+
+PIPE = Pipeline(
+    (
+        Stage("empty", pipeline.NoConfig()),
+        Stage("exact", pipeline.ExactConfig()),
+        Stage("minhash", MinHashConfig(num_bands=8, num_rows=4, ngram=3)),
+        Stage("pii", pipeline.NoConfig()),
+    ),
+    part_docs=1000,
+)
+
+
+def corpus(num=60):
+    rng = np.random.default_rng(0)
+    vocabulary = [f"w{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(500)]
+    rows = []
+    for i in range(num):
+        words = list(rng.choice(vocabulary, 60))
+        rows.append({"id": f"doc-{i:03d}", "text": " ".join(words), "n": i})
+        if i % 3 == 0:
+            words[5] = "changed"
+            rows.append({"id": f"near-{i:03d}", "text": " ".join(words), "n": i})
+        if i % 5 == 0:
+            rows.append({"id": f"copy-{i:03d}", "text": rows[-1]["text"] + " ", "n": i})
+    rows.append({"id": "e", "text": " ", "n": 0})
+    rows.append({"id": "mail", "text": "write to a@b.org about it", "n": 1})
+    return rows
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_all(out):
+    rows = [
+        r for p in sorted((out / "data").glob("*.parquet")) for r in pq.read_table(p).to_pylist()
+    ]
+    return {(r["id"], r["text"]) for r in rows}
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("straight")
+    report = engine.run(PIPE, [write(folder / "in.jsonl", corpus())], folder / "out")
+    return folder / "out", report
+
+
+def test_survivors_are_those_of_the_functions(straight):
+    rows = sorted((r for r in corpus() if r["text"].strip()), key=lambda r: r["id"])
+    first = dedup.exact([r["text"] for r in rows])
+    rows = [r for r, keep in zip(rows, first, strict=True) if keep]
+    cfg = PIPE.stages[2].cfg
+    sig = dedup.minhash(text.pack([r["text"] for r in rows]), cfg)
+    labels = dedup.components(dedup.lsh_edges(sig, num_bands=8), len(rows))
+    want = {r["id"] for r, keep in zip(rows, dedup.survivors(labels), strict=True) if keep}
+    assert {id for id, _ in read_all(straight[0])} == want
+    assert 55 < len(want) < 66
+
+
+def test_report_adds_up(straight):
+    out, report = straight
+    sizes = [report.num_read, *(s["num_out"] for s in report.stages)]
+    for stage, before in zip(report.stages, sizes, strict=False):
+        assert stage["num_in"] == before
+        assert stage["num_in"] - stage["num_out"] == sum(stage["reasons"].values())
+    removed = pq.read_table(out / "removed.parquet")
+    assert removed.num_rows == report.num_read - report.num_written
+    assert report.stages[0]["reasons"] == {"empty": 1}
+    assert json.loads((out / "report.json").read_text())["num_written"] == report.num_written
+    assert ("mail", "write to <EMAIL> about it") in read_all(out)
+    card = (out / "card.html").read_text()
+    assert "duplicate" in card
+    assert "near-000" in card
+    assert not (out / "_work").exists()
+
+
+@pytest.mark.parametrize("part_docs", [13, 1000])
+def test_order_and_partition_do_not_change_the_answer(straight, tmp_path, part_docs):
+    rows = corpus()
+    order = np.random.default_rng(part_docs).permutation(len(rows))
+    (tmp_path / "in").mkdir()
+    for k in range(3):
+        write(tmp_path / "in" / f"{k}.jsonl", [rows[i] for i in order[k::3]])
+    pipe = Pipeline(PIPE.stages, part_docs=part_docs)
+    engine.run(pipe, [tmp_path / "in"], tmp_path / "out")
+    assert read_all(tmp_path / "out") == read_all(straight[0])
+    if part_docs == 13:
+        assert len(list((tmp_path / "out/data").iterdir())) > 4
+
+
+def test_a_killed_run_goes_on_behind_the_last_part(straight, tmp_path, monkeypatch):
+    source = write(tmp_path / "in.jsonl", corpus())
+    pipe = Pipeline(PIPE.stages, part_docs=13)
+    calls, whole = [], engine._keys
+
+    def dies(stage, texts):
+        calls.append(stage.kind)
+        if len(calls) == 10:
+            raise KeyboardInterrupt
+        return whole(stage, texts)
+
+    monkeypatch.setattr(engine, "_keys", dies)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(pipe, [source], tmp_path / "out")
+    assert not (tmp_path / "out/data").exists()
+    num_parts = len(list((tmp_path / "out/_work/00-read").glob("part-*")))
+    with pytest.raises(ValueError, match="unfinished run with other pipeline"):
+        engine.run(Pipeline(PIPE.stages[:2], part_docs=13), [source], tmp_path / "out")
+    engine.run(pipe, [source], tmp_path / "out")
+    assert read_all(tmp_path / "out") == read_all(straight[0])
+    assert len(calls) == 2 * num_parts + 1  # only the part that died is done twice
+    with pytest.raises(ValueError, match="holds a finished run"):
+        engine.run(pipe, [source], tmp_path / "out")
+
+
+def test_what_cannot_be_read_is_set_apart(tmp_path):
+    lines = [
+        b'{"text": "good", "extra": [1, {"a": null}]}',
+        b'{"text": "cut off',
+        b'{"text": "bad \xff byte"}',
+        b"[1, 2]",
+        b'{"body": "no text"}',
+        b'{"text": null}',
+        b"",
+        b'{"text": "' + b"x" * 5000 + b'"}',
+        b'{"text": "surrogate \\ud800 alone"}',
+        b'{"text": "last, without a newline"}',
+    ]
+    (tmp_path / "in.jsonl").write_bytes(b"\n".join(lines))
+    pipe = Pipeline((Stage("empty", pipeline.NoConfig()),), max_document_bytes=2000)
+    report = engine.run(pipe, [tmp_path / "in.jsonl"], tmp_path / "out", output_format="jsonl")
+    assert report.num_bad == {
+        "invalid_utf8": 1, "malformed_json": 1, "no_text": 2, "not_an_object": 1, "too_long": 1,
+    }  # fmt: skip
+    assert report.num_read == report.num_written == 3
+    bad = [json.loads(x) for x in (tmp_path / "out/quarantine.jsonl").read_text().splitlines()]
+    assert [b["place"] for b in bad] == [2, 3, 4, 5, 6, 8]
+    assert bad[1]["content"] == '{"text": "bad \\xff byte"}'
+    (part,) = (tmp_path / "out/data").glob("*.jsonl")
+    rows = [json.loads(line) for line in part.read_text().splitlines()]
+    assert rows[0]["extra"] == [1, {"a": None}]
+    assert [r["text"] for r in rows] == ["good", "surrogate ? alone", "last, without a newline"]
+    assert rows[0]["id"] == reader.content_id("good")
+
+
+def test_a_decompression_bomb_is_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "_FREE_BYTES", 1000)
+    path = tmp_path / "bomb.jsonl.gz"
+    with gzip.open(path, "wb") as handle:
+        handle.write(b'{"text": "first"}\n')
+        handle.write(b"0" * 3_000_000)
+    got = list(reader.read(path, limits=reader.Limits(10_000, 10.0)))
+    assert got[-1].reason == "decompression"
+    assert "grows beyond the limit" in got[-1].content
+    truncated = tmp_path / "cut.jsonl.gz"
+    truncated.write_bytes(path.read_bytes()[:200])
+    assert list(reader.read(truncated))[-1].reason in ("decompression", "malformed_json")
+
+
+def test_a_disk_that_is_full_loses_nothing(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.jsonl", corpus(10))
+    real, count = engine._write, [0]
+
+    def full(table, path):
+        count[0] += 1
+        if count[0] == 3:
+            raise OSError(28, "No space left on device")
+        real(table, path)
+
+    monkeypatch.setattr(engine, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        engine.run(PIPE, [source], tmp_path / "out")
+    report = engine.run(PIPE, [source], tmp_path / "out")
+    assert report.num_read == len(corpus(10))
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+@pytest.mark.parametrize("kind", list(writer.FORMATS))
+def test_every_format_is_written_and_most_are_read(kind, tmp_path):
+    rows = [{"id": str(i), "text": f"text é {i}", "k": i} for i in range(3)]
+    pipe = Pipeline((Stage("empty", pipeline.NoConfig()),))
+    engine.run(pipe, [write(tmp_path / "in.jsonl", rows)], tmp_path / "out", output_format=kind)
+    if kind == "array_record":
+        from array_record.python import array_record_module
+
+        (path,) = (tmp_path / "out/data").iterdir()
+        records = array_record_module.ArrayRecordReader(str(path))
+        assert [json.loads(r) for r in records.read([0, 1, 2])] == rows
+        return
+    files = reader.find([tmp_path / "out/data"])
+    got = [d for path in files for d in reader.read(path)]
+    assert [(d.id, d.text) for d in got] == [(r["id"], r["text"]) for r in rows]
+
+
+def test_empty_input_and_texts(tmp_path):
+    (tmp_path / "in.jsonl").write_text("")
+    report = engine.run(PIPE, [tmp_path / "in.jsonl"], tmp_path / "out")
+    assert (report.num_read, report.num_written) == (0, 0)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts/a.txt").write_text("one")
+    (tmp_path / "texts/b.txt").write_bytes(b"\xff\xfe")
+    got = [d for p in reader.find([tmp_path / "texts"]) for d in reader.read(p)]
+    assert (got[0].text, got[1].reason) == ("one", "invalid_utf8")
+
+
+def test_bad_input_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        reader.find([tmp_path / "no"])
+    (tmp_path / "x.csv").write_text("")
+    with pytest.raises(ValueError, match="must end in one of"):
+        reader.find([tmp_path / "x.csv"])
+    pq.write_table(pa.table({"body": ["a"]}), tmp_path / "x.parquet")
+    with pytest.raises(ValueError, match="text_field must be one of body; got text_field='text'"):
+        list(reader.read(tmp_path / "x.parquet"))
+
+
+def test_pipeline_files(tmp_path):
+    path = tmp_path / "p.toml"
+    path.write_text(
+        'part_docs = 7\n[[stage]]\nkind = "gopher_quality"\nmin_words = 10\n'
+        '[[stage]]\nkind = "minhash"\nngram = 3\n'
+    )
+    pipe = pipeline.load(path)
+    assert pipe.part_docs == 7
+    assert pipe.stages[0].cfg.min_words == 10
+    assert pipe.stages[1].cfg == MinHashConfig(ngram=3)
+    assert pipeline.fingerprint(pipe) == pipeline.fingerprint(Pipeline(pipe.stages))
+    for content, message in (
+        ('[[stage]]\nkind = "gopher_qualty"', "did you mean 'gopher_quality'"),
+        ('[[stage]]\nkind = "minhash"\nngrm = 3', "did you mean 'ngram'"),
+        ("[[stage]]\nngram = 3", "stage 1 must have a kind"),
+        ('part_doc = 3\n[[stage]]\nkind = "exact"', "did you mean 'part_docs'"),
+        ("", "at least one stage"),
+        ("x", "is not TOML"),
+    ):
+        path.write_text(content)
+        with pytest.raises(ValueError, match=message):
+            pipeline.load(path)
+
+
+def test_stages_with_files(tmp_path):
+    (tmp_path / "words.txt").write_text("badword\n")
+    label = "one two three four five six seven eight nine ten eleven twelve thirteen"
+    (tmp_path / "tests.jsonl").write_text(json.dumps({"task": "t", "label": label}) + "\n")
+    for kind, cfg, want in (
+        ("bad_words", pipeline.BadWordsConfig(str(tmp_path / "words.txt")), ["bad_words", ""]),
+        (
+            "contamination",
+            pipeline.ContaminationConfig(str(tmp_path / "tests.jsonl")),
+            ["", "leak_t"],
+        ),
+    ):
+        stage = pipeline.TEXT_STAGES[kind][1](cfg)
+        assert stage(["a badword here", f"So: {label}!"])[1] == want
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+    from jaxml.core import files
+
+    source = write(tmp_path / "in.jsonl", corpus(3))
+    with files.lock(tmp_path / "out"), pytest.raises(files.FolderInUseError):
+        engine.run(PIPE, [source], tmp_path / "out")
