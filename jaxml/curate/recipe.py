@@ -74,7 +74,7 @@ def _tables(found: dict[str, dict[str, Any]]) -> list[Table]:
     out = []
     if "minima" in found["repetition"]:
         rows = tuple(
-            (f"{rd:.3f}", f"{rn:.3f}", f"{value:.8f}", str(starts))
+            (f"{rd:.5g}", f"{rn:.5g}", f"{value:.8f}", str(starts))
             for rd, rn, value, starts in found["repetition"]["minima"]
         )
         columns = ("R_D*", "R_N*", "objective", "starts")

@@ -77,6 +77,7 @@ def test_the_240_runs_reach_the_published_objective():
 
 
 @needs_data
+@pytest.mark.slow
 def test_the_182_runs_have_better_minima_than_the_published_one():
     runs = table("data_constrained_runs.csv")
     args = [runs[name] for name in ("n_params", "n_tokens", "n_unique", "loss")]
