@@ -16,9 +16,12 @@ RESULTS = Path(__file__).parents[2] / "benchmarks/results"
 
 def test_published_sequences_give_the_published_gaps():
     try:
-        shops = {i.name: i for i in (e.instance for e in benchmark.load(benchmark.NAMES["ta"]))}
+        entries = benchmark.load(benchmark.NAMES["ta"])
     except DataNotFoundError as error:
         pytest.skip(str(error))
+    if any(entry.bounds != "JAXML_DATA" for entry in entries):
+        pytest.skip("the bounds here are older than those of the published gaps")
+    shops = {entry.instance.name: entry.instance for entry in entries}
     rows = json.loads((RESULTS / "jsp-benchmarks-h100.json").read_text())["rows"]
     known = {r["case"]: r["jaxml"] for r in rows if r["metric"] == "mean_gap"}
     columns = {}
