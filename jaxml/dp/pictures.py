@@ -28,11 +28,12 @@ def against_epochs(
     for decay in decays:
         values = [eps(gdp.noisy_cgd_mu(1 - decay, num_batches, e, ratio)) for e in epochs]
         series[f"last iterate, ηλ = {decay:g}"] = ([*epochs], values)
+    caption = f"sigma = {sigma:g}, {num_batches} batches, delta = {delta:g}, one example replaced."
     try:
         values = [sampled_epsilon(sigma, num_batches, e, delta) for e in epochs]
         series["DP-SGD, Poisson samples"] = ([*epochs], values)
-    except ImportError:
-        pass
+    except ImportError as error:
+        caption += f" DP-SGD is not drawn: {error}"
 
     def plot(axes: Any) -> None:
         for label, (xs, ys) in series.items():
@@ -40,7 +41,6 @@ def against_epochs(
         axes.set(xlabel="epochs", ylabel="epsilon", xscale="log", yscale="log")
         axes.legend(fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
-    caption = f"sigma = {sigma:g}, {num_batches} batches, delta = {delta:g}, one example replaced."
     return figure.draw("dp-epochs", "Epsilon against epochs", caption, plot, (7.4, 3.8))
 
 
