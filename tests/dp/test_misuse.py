@@ -27,7 +27,7 @@ CFG = NoisyCGDConfig(batch_size=1000, epochs=400)
 N = 60_000
 
 
-def refused(call, *words):
+def assert_refused(call, *words):
     with pytest.raises(ValueError) as error:
         call()
     for word in words:
@@ -36,10 +36,12 @@ def refused(call, *words):
 
 def test_a_ragged_last_batch():
     message = "batch_size must divide num_examples; got batch_size=1024, num_examples=60000."
-    refused(lambda: hidden_state(dataclasses.replace(CFG, batch_size=1024), MODEL, N), message)
+    assert_refused(
+        lambda: hidden_state(dataclasses.replace(CFG, batch_size=1024), MODEL, N), message
+    )
     x, y = np.ones((10, 4), np.float32), np.zeros(10, int)
     ragged = NoisyCGDConfig(batch_size=3, epochs=1)
-    refused(lambda: train_noisy_cgd(None, x, y, MODEL, ragged), "batch_size must divide")
+    assert_refused(lambda: train_noisy_cgd(None, x, y, MODEL, ragged), "batch_size must divide")
 
 
 def test_too_high_a_learning_rate():
@@ -48,12 +50,12 @@ def test_too_high_a_learning_rate():
         if good:
             assert hidden_state(cfg, MODEL, N).contraction == pytest.approx(1 - 5.4e-5)
         else:
-            refused(
+            assert_refused(
                 lambda cfg=cfg: hidden_state(cfg, MODEL, N), "must be <= 2", "learning_rate=4.0"
             )
     raw = ConvexReLUConfig(784, 10, 100, feature_norm="none", norm_bound=3.3e4)  # pixels 0..255
     published = dataclasses.replace(CFG, learning_rate=3.1e-4, l2=0.01)
-    refused(lambda: hidden_state(published, raw, N), "no contraction")
+    assert_refused(lambda: hidden_state(published, raw, N), "no contraction")
 
 
 def test_flat_clipping_of_many_classes_is_marked():
@@ -73,17 +75,17 @@ def test_flat_clipping_of_many_classes_is_marked():
      {"released": "best"}, {"released": "all"}],
 )  # fmt: skip
 def test_trainings_the_theorem_does_not_cover(facts):
-    refused(lambda: hidden_state(CFG, MODEL, N, **facts), "hidden-state accounting needs")
+    assert_refused(lambda: hidden_state(CFG, MODEL, N, **facts), "hidden-state accounting needs")
     assert composition(CFG, MODEL, N).proved
 
 
 def test_poisson_accounting_of_fixed_batches():
     setting = {"sampling_rate": 1 / 60, "noise_multiplier": 5.0, "steps": 60, "delta": 1e-5}
     for order in ("cyclic", "reshuffled"):
-        refused(
+        assert_refused(
             lambda order=order: dpsgd_epsilon(**setting, order=order), "order must be 'poisson'"
         )
-        refused(
+        assert_refused(
             lambda order=order: poisson_report(**setting, clip_norm=1.0, order=order),
             "order must be 'poisson'",
         )
@@ -91,24 +93,30 @@ def test_poisson_accounting_of_fixed_batches():
 
 def test_no_noise_no_report():
     quiet = dataclasses.replace(CFG, noise_multiplier=0.0)
-    refused(lambda: hidden_state(quiet, MODEL, N), "noise_multiplier must be > 0 for a report")
+    assert_refused(
+        lambda: hidden_state(quiet, MODEL, N), "noise_multiplier must be > 0 for a report"
+    )
     x, y = np.ones((10, 4), np.float32), np.zeros(10, int)
     small = NoisyCGDConfig(batch_size=5, epochs=1, noise_multiplier=0.0)
-    refused(lambda: train_noisy_cgd(None, x, y, MODEL, small), "noise_multiplier must be > 0")
+    assert_refused(
+        lambda: train_noisy_cgd(None, x, y, MODEL, small), "noise_multiplier must be > 0"
+    )
     assert train_noisy_cgd(None, x, y, MODEL, small, private=False).report is None
 
 
 def test_bad_data():
     x, y = np.ones((10, 4), np.float32), np.zeros(10, int)
     cfg = NoisyCGDConfig(batch_size=5, epochs=1)
-    refused(lambda: train_noisy_cgd(None, x, y + 10, MODEL, cfg), "label must lie in [0, 10)")
-    refused(lambda: train_noisy_cgd(None, x, y - 1, MODEL, cfg), "got labels from -1 to -1")
+    assert_refused(
+        lambda: train_noisy_cgd(None, x, y + 10, MODEL, cfg), "label must lie in [0, 10)"
+    )
+    assert_refused(lambda: train_noisy_cgd(None, x, y - 1, MODEL, cfg), "got labels from -1 to -1")
     bad = x.copy()
     bad[3, 1] = np.nan
-    refused(lambda: train_noisy_cgd(None, bad, y, MODEL, cfg), "x must be finite")
-    refused(lambda: train_noisy_cgd(None, x[:, :3], y, MODEL, cfg), "x must have shape")
-    refused(lambda: NoisyCGDConfig(delta=1.0), "delta must lie in (0, 1)")
-    refused(lambda: NoisyCGDConfig(noise_multiplier=-1.0), "noise_multiplier must be >= 0")
+    assert_refused(lambda: train_noisy_cgd(None, bad, y, MODEL, cfg), "x must be finite")
+    assert_refused(lambda: train_noisy_cgd(None, x[:, :3], y, MODEL, cfg), "x must have shape")
+    assert_refused(lambda: NoisyCGDConfig(delta=1.0), "delta must lie in (0, 1)")
+    assert_refused(lambda: NoisyCGDConfig(noise_multiplier=-1.0), "noise_multiplier must be >= 0")
 
 
 def test_replacing_one_costs_twice_blanking_one():
@@ -171,7 +179,7 @@ def test_a_ledger_adds_up_and_refuses_what_does_not_belong(tmp_path):
 
 
 def test_calibration_refuses_unknown_neighbours():
-    refused(
+    assert_refused(
         lambda: privacy.calibrate_noise(
             1.0, 1e-5, contraction=0.9, num_batches=2, epochs=2, adjacency="replace"
         ),
