@@ -100,10 +100,8 @@ def prune(
 def _same_run(cfg: CAPConfig, out: Path) -> None:
     """A folder belongs to one run."""
     path = out / "config.json"
-    if path.exists() and (before := config.load(CAPConfig, path)) != cfg:
-        ours, theirs = (config.text(c).splitlines() for c in (cfg, before))
-        was, now = next((b, a) for a, b in zip(ours, theirs, strict=False) if a != b)
-        raise ValueError(f"{out} holds a run with {was}; here {now}. Choose another folder.")
+    if path.exists():
+        config.check_same(cfg, config.load(CAPConfig, path), out)
     config.save(cfg, path)
 
 

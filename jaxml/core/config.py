@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import types
 import typing
@@ -64,6 +65,25 @@ def text(config: Any) -> str:
 
     walk("", config)
     return "\n".join(lines) + "\n"
+
+
+def check_same(now: Any, before: Any, folder: Path | str) -> None:
+    """A folder belongs to one run: raises where its configuration differs, naming the first field.
+
+    Raises:
+      ValueError: they differ.
+
+    >>> import dataclasses
+    >>> Run = dataclasses.make_dataclass("Run", [("lr", float)], frozen=True)
+    >>> check_same(Run(1.0), Run(2.0), "runs/a")
+    Traceback (most recent call last):
+    ValueError: runs/a holds a run with lr = 2.0; here lr = 1.0. Choose another folder.
+    """
+    if now == before:
+        return
+    both = itertools.zip_longest(text(before).splitlines(), text(now).splitlines(), fillvalue="-")
+    was, here = next(((b, n) for b, n in both if b != n), ("other settings", "these"))
+    raise ValueError(f"{folder} holds a run with {was}; here {here}. Choose another folder.")
 
 
 def save(config: Any, path: Path | str) -> None:

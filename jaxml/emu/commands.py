@@ -116,10 +116,8 @@ def _split(label: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.n
 def _same_run(cfg: EmuConfig, out: Path) -> None:
     """A folder belongs to one run."""
     path = out / "config.json"
-    if path.exists() and (before := config.load(EmuConfig, path)) != cfg:
-        ours, theirs = (config.text(c).splitlines() for c in (cfg, before))
-        was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
-        raise ValueError(f"{out} holds a run with {was}; here {now}. Choose another folder.")
+    if path.exists():
+        config.check_same(cfg, config.load(EmuConfig, path), out)
     config.save(cfg, path)
 
 

@@ -227,9 +227,4 @@ def _check_same_run(cfg: SLIMConfig, folder: Path) -> None:
         return
     before = config.load(SLIMConfig, path)
     same = dataclasses.replace(cfg, num_steps=before.num_steps)
-    if same != before:
-        ours, theirs = (config.text(c).splitlines() for c in (same, before))
-        was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
-        raise ValueError(
-            f"{folder} holds a run with {was}; here {now}. Choose another folder, or the same."
-        )
+    config.check_same(same, before, folder)

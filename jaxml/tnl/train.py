@@ -223,12 +223,7 @@ def _check_same_run(cfg: TrainConfig, folder: Path) -> None:
     same = dataclasses.replace(cfg, run=before.run, mesh=before.mesh)
     if (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists():
         same = dataclasses.replace(before, model=cfg.model, vocab=cfg.vocab)
-    if same != before:
-        ours, theirs = (config.text(c).splitlines() for c in (same, before))
-        was, now = next((b, a) for a, b in zip(ours, theirs, strict=True) if a != b)
-        raise ValueError(
-            f"{folder} holds a run with {was}; here {now}. Choose another folder, or the same."
-        )
+    config.check_same(same, before, folder)
 
 
 def load(folder: Path | str) -> tuple[TrainConfig, LanguageModel, PyTree, tokenizer.Tokenizer]:
