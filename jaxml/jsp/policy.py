@@ -153,9 +153,10 @@ def load(path: Path | str, cfg: SPNConfig | None = None) -> PyTree:
 def shipped() -> PyTree:
     """The parameters that come with the package, for the default `SPNConfig`.
 
-    They are those of 12 minutes of training on one H100 (preset `h100`), on random shops of six
-    shapes from 10 jobs and 10 machines to 20 and 20; `benchmarks/results/jsp-training-h100.jsonl`
-    is the log. No benchmark instance was used to train or to choose them.
+    They are those of 18 minutes of training on one H100, on random shops only: 12 of preset `h100`
+    (six shapes from 10 jobs and 10 machines to 20 and 20), then 6 of `h100-wide` (also 30 jobs, and
+    routes in two sets). `benchmarks/results/jsp-training-h100.jsonl` is the log. No benchmark
+    instance was used to train or to choose them.
 
     Raises:
       FileNotFoundError: a package without them.
