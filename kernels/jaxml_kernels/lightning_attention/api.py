@@ -8,7 +8,15 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxml_kernels import dispatch
-from jaxml_kernels.lightning_attention import decay, mosaic_gpu, packing, pallas_tpu, problem, xla
+from jaxml_kernels.lightning_attention import (
+    decay,
+    mosaic_gpu,
+    packing,
+    pallas_tpu,
+    problem,
+    triton,
+    xla,
+)
 from jaxml_kernels.lightning_attention.reference import (
     accumulator,
     lightning_attention_reference,
@@ -32,6 +40,12 @@ IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
         "mosaic_gpu",
         mosaic_gpu.supports,
         differentiable(mosaic_gpu.forward, mosaic_gpu.backward),
+    ),
+    dispatch.Implementation(
+        "triton",
+        triton.supports,
+        differentiable(triton.forward, triton.backward),
+        recorded=False,
     ),
     dispatch.Implementation(
         "pallas_tpu",

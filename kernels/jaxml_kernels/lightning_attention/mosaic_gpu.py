@@ -10,7 +10,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxml_kernels.lightning_attention import mosaic_gpu_pieces as parts
+from jaxml_kernels.lightning_attention import pieces as parts
+from jaxml_kernels.lightning_attention.mosaic_gpu_pieces import (
+    NUM_PROCESSORS,
+    entering_states,
+    num_pieces,
+)
 from jaxml_kernels.lightning_attention.mosaic_gpu_sweep import attend, key_value_gradients
 from jaxml_kernels.lightning_attention.problem import Problem
 
@@ -38,12 +43,12 @@ def supports(problem: Problem) -> str | None:
 def _block(programs: int, key_width: int, value_width: int) -> int:
     """Value columns of one program: 128 where the state fits registers and the device is full."""
     wide = value_width % 128 == 0 and key_width <= 128
-    return 128 if wide and programs >= parts.FULL else 64
+    return 128 if wide and programs >= parts.FULL * NUM_PROCESSORS else 64
 
 
 def _pieces(k: jax.Array, value_width: int) -> int:
     blocks = max(1, min(k.shape[-1], value_width) // 64)
-    return parts.num_pieces(k.shape[0] * k.shape[2] * blocks, k.shape[1])
+    return num_pieces(k.shape[0] * k.shape[2] * blocks, k.shape[1])
 
 
 def _transposed(state: jax.Array | None) -> jax.Array | None:
@@ -82,9 +87,7 @@ def forward(
     pieces = pieces or _pieces(k_bthc, v_bthe.shape[-1])
     start = None if initial_state is None else initial_state.astype(jnp.float32)
     if pieces > 1:
-        start = parts.entering_states(
-            k_bthc, v_bthe, rate, start, run_ids, pieces, interpret=interpret
-        )
+        start = entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, interpret=interpret)
     o, final = _attend(
         q_bthc, k_bthc, v_bthe, rate, start, run_ids, pieces, final=want_final, interpret=interpret
     )
@@ -120,7 +123,7 @@ def backward(
     if pieces > 1:
         found = entering
         if found is None:
-            found = parts.entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
+            found = entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
         start = found
     dq, _ = _attend(
         do, v_bthe, k_bthc, rate, _transposed(start), run_ids, pieces, final=False, **how
@@ -128,9 +131,9 @@ def backward(
     if together is None:
         together = k_bthc.shape[-1] <= 128
     if together:  # a program computes all columns, so that more pieces fill the device
-        pieces = max(pieces, parts.num_pieces(k_bthc.shape[0] * k_bthc.shape[2], k_bthc.shape[1]))
+        pieces = max(pieces, num_pieces(k_bthc.shape[0] * k_bthc.shape[2], k_bthc.shape[1]))
     if pieces > 1:
-        end = parts.entering_states(q_bthc, do, rate, end, run_ids, pieces, reverse=True, **how)
+        end = entering_states(q_bthc, do, rate, end, run_ids, pieces, reverse=True, **how)
     how["final"] = initial_state is not None
     if together:
         cut = [parts.split(x, pieces) for x in (q_bthc, k_bthc, v_bthe, do)]

@@ -19,9 +19,12 @@ class Problem:
     packed: bool
     platform: str
     device_kind: str
+    state_dtype: str = "float32"
 
 
-def describe(q_bthc: jax.Array, v_bthe: jax.Array, packed: bool) -> Problem:
+def describe(
+    q_bthc: jax.Array, v_bthe: jax.Array, packed: bool, state: jax.Array | None = None
+) -> Problem:
     """The problem of concrete or traced arguments."""
     batch, seq_len, num_heads, key_width = q_bthc.shape
     return Problem(
@@ -34,4 +37,5 @@ def describe(q_bthc: jax.Array, v_bthe: jax.Array, packed: bool) -> Problem:
         packed=packed,
         platform=jax.default_backend(),
         device_kind=jax.devices()[0].device_kind,
+        state_dtype="float32" if state is None else jnp.dtype(state.dtype).name,
     )

@@ -3,6 +3,37 @@
 import jax
 import jax.numpy as jnp
 
+from jaxml_kernels import dispatch
+from jaxml_kernels.lightning_attention import triton
+from jaxml_kernels.lightning_attention.problem import Problem, describe
+
+
+def _triton_supports(problem: Problem) -> str | None:
+    if problem.state_dtype != "float32":
+        return f"takes states of float32; got {problem.state_dtype}"
+    return triton.supports(problem)
+
+
+def _anywhere(_: Problem) -> None:
+    return None
+
+
+def _xla(q, k, v, log_decay, state):
+    dtype = state.dtype
+    # lam - 1 keeps the digits that lam loses near 1, an error every step would repeat
+    loss = jnp.expm1(log_decay.astype(dtype))[None, :, None, None]
+    outer = k.astype(dtype)[..., :, None] * v.astype(dtype)[..., None, :]
+    state = state + (loss * state + outer)
+    o = jnp.einsum("bhc,bhce->bhe", q.astype(dtype), state, precision="highest")
+    return o.astype(v.dtype), state
+
+
+IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
+    dispatch.Implementation("triton", _triton_supports, triton.step, recorded=False),
+    dispatch.Implementation("xla", _anywhere, _xla),
+)
+"""In order of preference; `auto` takes the first that can run."""
+
 
 def lightning_attention_step(
     q_bhc: jax.Array,
@@ -10,6 +41,8 @@ def lightning_attention_step(
     v_bhe: jax.Array,
     log_decay_h: jax.Array,
     state: jax.Array,
+    *,
+    implementation: str = "auto",
 ) -> tuple[jax.Array, jax.Array]:
     """One step of the recurrence, in float32.
 
@@ -19,12 +52,15 @@ def lightning_attention_step(
       v_bhe: its value [b, h, e].
       log_decay_h: [h], <= 0.
       state: [b, h, c, e], as `lightning_attention(..., return_final_state=True)` returns it.
+        Donate it (`jax.jit(..., donate_argnums=...)`) and it is updated in place.
+      implementation: "auto", or one by name, which then runs or raises.
 
     Returns:
       The output [b, h, e] in v's dtype, and the next state.
 
     Raises:
       ValueError: shapes that do not fit.
+      jaxml_kernels.dispatch.UnsupportedError: the named implementation cannot run this.
     """
     want = (*k_bhc.shape, v_bhe.shape[-1])
     if q_bhc.shape != k_bhc.shape or state.shape != want:
@@ -32,10 +68,6 @@ def lightning_attention_step(
             f"state must have shape {list(want)} for k {k_bhc.shape} and v {v_bhe.shape}; "
             f"got state.shape={state.shape}, q.shape={q_bhc.shape}."
         )
-    dtype = state.dtype
-    # lam - 1 keeps the digits that lam loses near 1, an error every step would repeat
-    loss = jnp.expm1(log_decay_h.astype(dtype))[None, :, None, None]
-    outer = k_bhc.astype(dtype)[..., :, None] * v_bhe.astype(dtype)[..., None, :]
-    state = state + (loss * state + outer)
-    o = jnp.einsum("bhc,bhce->bhe", q_bhc.astype(dtype), state, precision="highest")
-    return o.astype(v_bhe.dtype), state
+    spec = describe(q_bhc[:, None], v_bhe[:, None], packed=False, state=state)
+    run = dispatch.choose(IMPLEMENTATIONS, spec, implementation).run
+    return run(q_bhc, k_bhc, v_bhe, log_decay_h, state)
