@@ -1,18 +1,21 @@
 """Lightning attention on a GPU, beside the best peers, and beside the least traffic with memory.
 
-    python benchmarks/lightning.py OUT.json [full|quick|ours]
+    python benchmarks/lightning.py OUT.json [full|quick|ours|sweep] [NAME ...]
 
 Needs an NVIDIA GPU. Peers are timed where they can be imported: jax-linear-attention's `simple_gla`
-(the same recurrence, a decay per head), and plain jax (`implementation="xla"`). Each is checked
-against float64 before it is timed; all get the same arrays, layout and dtype, and no scale.
+(the same recurrence, a decay per head), fla-core's `chunk_simple_gla`, the authors' lightning_attn,
+cuDNN's softmax attention (another function, the yardstick of speed), plain jax and our Triton
+kernel. What computes the same function is checked against float64 before it is timed; all get the
+same arrays and dtype, and no scale. Names choose peers. The copy bandwidth is measured first.
 """
 
 import functools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "kernels")]
@@ -21,14 +24,18 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from benchmarks.peers import lightning_torch  # noqa: E402
 from jaxml.report import timing  # noqa: E402
 from jaxml_kernels.lightning_attention import api, problem  # noqa: E402
 from jaxml_kernels.lightning_attention.cases import Case, training  # noqa: E402
 from tests.kernels.oracle import distance, quadratic  # noqa: E402
 
 LENGTHS = (1024, 2048, 4096, 16_384, 32_768, 65_536, 131_072)
-COPY_BYTES_PER_MS = 3.0e9
-"""A copy on an H100, bytes read and written: a yardstick from elsewhere, not measured here."""
+SLOW = ("plain jax", "lightning_attn 2", "cuDNN softmax")
+SLOW_LENGTHS = (1024, 4096, 16_384, 131_072)
+OTHER_FUNCTION = ("cuDNN softmax",)
+GOALS = {"jax-linear-attention": 1.5}
+"""What forward with backward is asked to gain."""
 
 Attention = Callable[..., jax.Array]
 
@@ -42,53 +49,111 @@ def ours(name: str) -> Attention:
     return run
 
 
-def peers() -> dict[str, Attention]:
-    """What can be imported here, by name."""
-    found = {"plain jax": ours("xla")}
-    try:
-        from jla.ops.mosaic_gpu.scalar_gate import simple_gla
-    except ImportError:
-        return found
+def _simple_gla() -> Attention:
+    from jla.ops.mosaic_gpu.scalar_gate import simple_gla  # pyright: ignore
 
-    def gla(q, k, v, rate):
+    def run(q, k, v, rate):
         gate = jnp.broadcast_to(rate, q.shape[:3]).astype(jnp.float32)
         return simple_gla(q, k, v, gate, scale=1.0)[0]
-
-    return {"jax-linear-attention": gla, **found}
-
-
-def with_gradient(attention: Attention) -> Callable[..., tuple[jax.Array, ...]]:
-    """Outputs and the cotangents of q, k and v."""
-
-    def run(q, k, v, rate, do):
-        o, pull = jax.vjp(lambda q, k, v: attention(q, k, v, rate), q, k, v)
-        return (o, *pull(do))
 
     return run
 
 
-def errors(attention: Attention, case: Case) -> dict[str, float]:
-    """Relative error against float64 of outputs and gradients."""
-    q, k, v, rate = case.inputs(jax.random.key(0))
-    do = jax.random.normal(jax.random.key(1), v.shape).astype(v.dtype)
-    got = jax.jit(with_gradient(attention))(q, k, v, rate, do)
-    zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
-    o, _, grads = quadratic(q, k, v, rate, wo=do, ws=zero)
-    want = (o, grads["q"], grads["k"], grads["v"])
-    return {n: distance(a, b) for n, a, b in zip("oqkv", got, want, strict=True)}
+def _softmax() -> Attention:
+    def run(q, k, v, rate):
+        del rate
+        return jax.nn.dot_product_attention(q, k, v, is_causal=True, implementation="cudnn")
+
+    return run
 
 
-def milliseconds(call: Callable[[], object], repeats: int, inner: int) -> timing.Timing:
-    """Per call, `inner` calls enqueued at a time so that the host is out of the measurement."""
-    jax.block_until_ready(call())
+JAX_PEERS: dict[str, Callable[[], Attention]] = {
+    "jax-linear-attention": _simple_gla,
+    "Triton (ours)": lambda: ours("triton"),
+    "plain jax": lambda: ours("xla"),
+    "cuDNN softmax": _softmax,
+}
+
+
+class InJax:
+    """One function of jax on one call: `run()` enqueues it, `wait()` waits."""
+
+    def __init__(self, attention: Attention, arrays: tuple[jax.Array, ...], gradient: bool):
+        *inputs, do = arrays
+
+        def both(q, k, v, rate, do):
+            o, pull = jax.vjp(lambda q, k, v: attention(q, k, v, rate), q, k, v)
+            return (o, *pull(do))
+
+        given = (*inputs, do) if gradient else tuple(inputs)
+        start = time.perf_counter()
+        lowered = jax.jit(both if gradient else lambda *x: (attention(*x),)).lower(*given)
+        self.compiled = lowered.compile()
+        self.first_s = time.perf_counter() - start
+        memory: Any = self.compiled.memory_analysis()
+        self.memory_bytes = memory.temp_size_in_bytes + memory.output_size_in_bytes
+        self.given, self.last = given, None
+
+    def run(self) -> Any:
+        """Enqueues it."""
+        self.last = self.compiled(*self.given)
+        return self.last
+
+    def wait(self) -> None:
+        """Until the device is idle."""
+        jax.block_until_ready(self.last)
+
+    def results(self) -> list[np.ndarray]:
+        """Outputs (and gradients) as NumPy."""
+        return [np.asarray(x, np.float32) for x in self.run()]
+
+
+def contestant(name: str, arrays: tuple[jax.Array, ...], gradient: bool) -> Any:
+    """The named one, compiled and run once."""
+    if name in lightning_torch.PEERS:
+        return lightning_torch.Contestant(name, arrays, gradient)
+    made = ours("auto") if name == "jaxml" else JAX_PEERS[name]()
+    return InJax(made, arrays, gradient)
+
+
+def arrays_of(case: Case) -> tuple[jax.Array, ...]:
+    """Inputs q, k, v, log decay and the cotangent of the outputs."""
+    q, k, v, rate = case.inputs(jax.random.key(2))
+    return q, k, v, rate, jax.random.normal(jax.random.key(3), v.shape).astype(v.dtype)
+
+
+def milliseconds(side: Any, repeats: int = 5, budget_s: float = 0.25) -> timing.Timing:
+    """Per call, several enqueued at a time so that the host is out of the measurement."""
+    side.run()
+    side.wait()
+    start = time.perf_counter()
+    side.run()
+    side.wait()
+    inner = int(np.clip(budget_s / repeats / (time.perf_counter() - start), 2, 20))
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         for _ in range(inner):
-            out = call()
-        jax.block_until_ready(out)
+            side.run()
+        side.wait()
         seconds.append((time.perf_counter() - start) / inner)
     return timing.Timing(tuple(seconds))
+
+
+@functools.cache
+def copy_bytes_per_ms() -> float:
+    """Bytes read and written by a copy of a gigabyte, measured here."""
+    x = jnp.zeros((2**29,), jnp.bfloat16)
+    run = jax.jit(jnp.negative)
+    jax.block_until_ready(run(x))
+    found = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for _ in range(10):
+            y = run(x)
+        jax.block_until_ready(y)
+        found.append((time.perf_counter() - start) / 10)
+    return 4 * x.size / (1e3 * statistics.median(found))
 
 
 def floor_ms(case: Case, gradient: bool) -> float:
@@ -97,85 +162,140 @@ def floor_ms(case: Case, gradient: bool) -> float:
     count = 2 * case.key_width + 2 * case.value_width
     if gradient:
         count += 4 * case.key_width + 3 * case.value_width
-    return tokens * count / COPY_BYTES_PER_MS
+    return tokens * count / copy_bytes_per_ms()
 
 
-def compare(
-    case: Case, others: dict[str, Attention], repeats: int = 5, inner: int = 10
-) -> list[timing.Row]:
-    """Rows of one case: forward and forward with backward, against every peer and the floor."""
-    q, k, v, rate = case.inputs(jax.random.key(2))
-    do = jax.random.normal(jax.random.key(3), v.shape).astype(v.dtype)
-    rows = []
+def compare(case: Case, names: list[str]) -> list[timing.Row]:
+    """Rows of one case: time, memory and compiling, forward and forward with backward."""
+    arrays, rows = arrays_of(case), []
     for gradient in (False, True):
-        metric = "fwdbwd_ms" if gradient else "fwd_ms"
-        name = f"{'fwdbwd' if gradient else 'fwd'} {case.name}"
-        arrays = (q, k, v, rate, do) if gradient else (q, k, v, rate)
-        times = {}
-        for label, attention in {"jaxml": ours("auto"), **others}.items():
-            run = jax.jit(with_gradient(attention) if gradient else attention)
+        metric = "fwdbwd" if gradient else "fwd"
+        label = f"{metric} {case.name}"
+        found: dict[str, tuple[timing.Timing, float, float]] = {}
+        for name in ("jaxml", *names):
             try:
-                times[label] = milliseconds(functools.partial(run, *arrays), repeats, inner)
+                side = contestant(name, arrays, gradient)
+                found[name] = milliseconds(side), side.memory_bytes / 2**20, side.first_s
             except Exception as error:  # noqa: BLE001 - a peer that fails loses its row, not ours
-                print(f"{label} failed on {name}: {str(error)[:200]}", flush=True)
-        best = times.pop("jaxml")
-        floor = floor_ms(case, gradient)
-        rows.append(
-            timing.Row(name, metric, "ms", 1e3 * best.median, "bytes floor", floor,
-                       floor / (1e3 * best.median))
-        )  # fmt: skip
-        for label, found in times.items():
-            goal = 1.5 if gradient and label == "jax-linear-attention" else None
-            rows.append(timing.faster(name, metric, best, label, found, goal))
-        print(timing.table(rows[-1 - len(times) :]), flush=True)
+                print(f"{name} failed on {label}: {str(error)[:200]}", flush=True)
+            side = None
+        best, memory, compiling = found.pop("jaxml")
+        floor, ms = floor_ms(case, gradient), 1e3 * best.median
+        more = [timing.Row(label, f"{metric}_ms", "ms", ms, "bytes floor", floor, floor / ms)]
+        for name, (theirs, _, _) in found.items():
+            goal = GOALS.get(name) if gradient else None
+            more.append(timing.faster(label, f"{metric}_ms", best, name, theirs, goal))
+        for name, (_, theirs, _) in found.items():
+            more.append(
+                timing.Row(label, "memory_mib", "MiB", memory, name, theirs, theirs / memory)
+            )
+        more.append(timing.Row(label, "compile_s", "s", compiling))
+        more += [timing.Row(label, "compile_s", "s", compiling, n, f[2]) for n, f in found.items()]
+        print(timing.table(more), flush=True)
+        rows += more
     return rows
 
 
-def check(others: dict[str, Attention]) -> None:
+def check(names: list[str]) -> None:
     """Prints the error of everything that is timed; raises where ours is off."""
     for width in ((64, 64), (128, 128), (256, 128)):
         for seq_len in (129, 1023, 2048):
             case = Case(f"T{seq_len} {width}", 1, seq_len, 2, *width)
-            for label, attention in {"jaxml": ours("auto"), **others}.items():
-                try:
-                    found = errors(attention, case)
-                except Exception as error:  # noqa: BLE001
-                    print(f"{case.name} {label}: {type(error).__name__} {str(error)[:150]}")
+            q, k, v, rate, do = arrays = arrays_of(case)
+            zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
+            o, _, grads = quadratic(q, k, v, rate, wo=do, ws=zero)
+            for name in ("jaxml", *names):
+                if name in OTHER_FUNCTION:
                     continue
-                print(case.name, label, {n: f"{e:.1e}" for n, e in found.items()}, flush=True)
-                if label == "jaxml" and max(found.values()) > 8e-3:
-                    raise SystemExit(f"wrong at {case.name}: {found}")
+                try:
+                    got = contestant(name, arrays, True).results()
+                except Exception as error:  # noqa: BLE001
+                    print(f"{case.name} {name}: {type(error).__name__} {str(error)[:150]}")
+                    continue
+                want = (o, grads["q"], grads["k"], grads["v"])
+                errors = [distance(a, b) for a, b in zip(got, want, strict=True)]
+                print(
+                    case.name,
+                    name,
+                    *(f"{n} {e:.1e}" for n, e in zip("oqkv", errors, strict=True)),
+                    flush=True,
+                )
+                if name == "jaxml" and max(errors) > 8e-3:
+                    raise SystemExit(f"wrong at {case.name}: {errors}")
 
 
-def rows(
-    smoke: bool, lengths: Sequence[int] = LENGTHS, with_peers: bool = True
-) -> list[timing.Row]:
+def sweep_cases(limit_gib: float = 6.0) -> list[Case]:
+    """Few to many heads in all, short to long, two widths; what fits."""
+    found = []
+    for width in (128, 64):
+        for rows, heads in ((1, 8), (2, 16), (8, 16)):
+            for n in (1024, 8192, 65_536, 524_288):
+                case = Case(f"D{width} H{heads} N{n} B{rows}", rows, n, heads, width, width)
+                if 8 * 2 * rows * n * heads * width <= limit_gib * 2**30:
+                    found.append(case)
+    return found
+
+
+def named(chosen: list[str]) -> list[str]:
+    """The peers that can be imported, or those asked for."""
+    names = [*JAX_PEERS, *lightning_torch.available()]
+    try:
+        import jla  # noqa: F401  # pyright: ignore
+    except ImportError:
+        names.remove("jax-linear-attention")
+    return [n for n in names if not chosen or n in chosen]
+
+
+def cases_of(mode: str) -> list[Case]:
+    """What a mode times."""
+    if mode == "sweep":
+        return sweep_cases()
+    lengths = {
+        "full": LENGTHS,
+        "quick": (1024, 32_768, 131_072),
+        "ours": (1024, 4096, *LENGTHS[4:]),
+    }
+    widths = ((128, 16), (64, 32))
+    return [training(n, num_heads=h, width=w) for w, h in widths for n in lengths[mode]]
+
+
+def rows(smoke: bool, mode: str = "full", chosen: tuple[str, ...] = ()) -> list[timing.Row]:
     """The table; without a GPU there is nothing to time."""
     if jax.default_backend() != "gpu":
         print("lightning: needs an NVIDIA GPU; nothing timed")
         return []
-    others = peers() if with_peers else {}
-    if with_peers:
-        check(others)
-    spec = problem.Problem(1, 2048, 16, 128, 128, "bfloat16", False, "gpu",
-                           jax.devices()[0].device_kind)  # fmt: skip
+    names = [] if mode == "ours" else named(list(chosen))
+    if names and not smoke:
+        check(names)
+    kind = jax.devices()[0].device_kind
+    spec = problem.Problem(1, 2048, 16, 128, 128, "bfloat16", False, "gpu", kind)
     print([f"{v.name}: {v.reason or 'yes'}" for v in api.explain(spec)])
-    found = []
-    for width, heads in ((128, 16), (64, 32)):
-        for n in lengths[:1] if smoke else lengths:
-            keep = {k: f for k, f in others.items() if k != "plain jax" or n in (4096, 131_072)}
-            found += compare(training(n, num_heads=heads, width=width), keep)
+    found = [timing.Row("copy of 1 GiB", "bandwidth", "TB/s", copy_bytes_per_ms() / 1e9)]
+    for case in cases_of(mode)[: 1 if smoke else None]:
+        here = [
+            n for n in names if n not in SLOW or mode == "sweep" or case.seq_len in SLOW_LENGTHS
+        ]
+        if case.batch * case.seq_len > 131_072 or case.seq_len > 65_536:
+            here = [n for n in here if n != "cuDNN softmax"]
+        found += compare(case, here)
     return found
 
 
-if __name__ == "__main__":
-    words = sys.argv[1:]
-    mode = words[1] if words[1:] else "full"
-    chosen = {"full": LENGTHS, "quick": (1024, 32_768, 131_072), "ours": (1024, 4096, *LENGTHS[4:])}
+def main() -> None:
+    """From the command line."""
+    out, mode, *chosen = [*sys.argv[1:], *(["full"] if len(sys.argv) < 3 else [])]
     started = time.perf_counter()
-    table = rows(False, chosen[mode], with_peers=mode != "ours")
-    timing.write(words[0], table)
-    gains = [r.ratio for r in table if r.peer == "jax-linear-attention" and r.ratio]
+    table = rows(False, mode, tuple(chosen))
+    timing.write(out, table)
+    gains = [
+        r.ratio
+        for r in table
+        if r.peer == "jax-linear-attention" and r.ratio and r.metric.endswith("_ms")
+    ]
     if gains:
         print(f"geometric mean over jax-linear-attention: {statistics.geometric_mean(gains):.2f}")
     print(f"{time.perf_counter() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

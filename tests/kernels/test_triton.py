@@ -135,7 +135,7 @@ def test_it_runs_by_name_only_where_it_can():
 
 def test_tiles_come_from_the_table_or_fit_anyway(monkeypatch):
     entry = {"A card": {"128x128": [128, 8, 2]}}
-    monkeypatch.setattr(tuning, "_table", lambda: entry)
+    monkeypatch.setattr(tuning, "table", lambda: entry)
     assert tuning.tiles("A card", 128, 128) == tuning.Tiles(128, 8, 2)
     for key_width in triton.WIDTHS:
         for value_width in triton.WIDTHS:

@@ -28,13 +28,14 @@ def candidates(key_width: int, value_width: int) -> list[Tiles]:
 
 
 @cache
-def _table() -> dict[str, dict[str, list[int]]]:
+def table() -> dict[str, dict[str, list[int]]]:
+    """Measured tiles by device and `key x value` widths: `benchmarks/lightning-tune.py`."""
     return json.loads(TABLE.read_text())
 
 
 def tiles(device_kind: str, key_width: int, value_width: int) -> Tiles:
     """The measured tiles of the device, or a safe choice where nothing was measured."""
-    entry = _table().get(device_kind, {}).get(f"{key_width}x{value_width}")
+    entry = table().get(device_kind, {}).get(f"{key_width}x{value_width}")
     if entry:
         return Tiles(*entry)
     block = min(64, value_width)
