@@ -7,9 +7,7 @@ names, or this environment if torch is in it. Without either its column stays em
 
 import dataclasses
 import importlib.util
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +18,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "kernels")]
 
+from benchmarks.peers.worker import Worker  # noqa: E402
 from jaxml import cap  # noqa: E402
 from jaxml.cap import data, encoder, speed  # noqa: E402
 from jaxml.inputs.source import Provenance  # noqa: E402
@@ -40,35 +39,15 @@ def rows(smoke: bool) -> list[timing.Row]:
     ]
 
 
-class _Worker:
-    """A process that answers `run`."""
-
-    def __init__(self, python: str, name: str, case: dict):
-        path = os.pathsep.join([str(HERE.parent), str(HERE.parent / "kernels")])
-        env = {**os.environ, "XLA_FLAGS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        env["PYTHONPATH"] = path if name == "jaxml" else ""
-        if name == "jaxml":
-            env["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
-        self._process = subprocess.Popen(
-            [python, str(HERE / "peers" / "cap_worker.py"), name],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-        )  # fmt: skip
-        self._say(json.dumps(case))
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def run(self) -> dict:
-        """One run."""
-        self._say("run")
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+def _worker(python: str, name: str, case: dict) -> Worker:
+    path = os.pathsep.join([str(HERE.parent), str(HERE.parent / "kernels")])
+    env = {**os.environ, "XLA_FLAGS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    env["PYTHONPATH"] = ""
+    if name == "jaxml":
+        env["PYTHONPATH"] = os.pathsep.join([path, os.environ.get("PYTHONPATH", "")])
+    made = Worker([python, str(HERE / "peers" / "cap_worker.py"), name], env)
+    made.tell(case)
+    return made
 
 
 def _python_with_torch() -> str | None:
@@ -83,9 +62,9 @@ def _contrast(width: int, smoke: bool) -> list[timing.Row]:
     if smoke:
         case |= {"batch": 4, "num": 200, "extra": 64, "repeats": 2}
     name = f"B{case['batch']} D{width} R1,1,8 extra {case['extra']}"
-    sides = {"jaxml": _Worker(sys.executable, "jaxml", case)}
+    sides = {"jaxml": _worker(sys.executable, "jaxml", case)}
     if (python := _python_with_torch()) is not None:
-        sides["torch eager"] = _Worker(python, "torch", case)
+        sides["torch eager"] = _worker(python, "torch", case)
     found: dict[str, list[dict]] = {side: [] for side in sides}
     for _ in range(3 if smoke else 9):
         for side, worker in sides.items():

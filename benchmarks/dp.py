@@ -2,14 +2,16 @@
 
 `JAXML_PEERS_DP` names a Python that has torch, opacus and jax-privacy (`venv/bin/python`); a peer
 that it lacks is left out. `JAXML_PEERS_DP_PATH` is put on its path, for packages carried along.
+Several steps follow one another without the host between them, as in a training.
 """
 
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import jax
+
+from benchmarks.peers.worker import Worker
 from jaxml.dp import gdp
 from jaxml.report import timing
 
@@ -17,68 +19,41 @@ HERE = Path(__file__).resolve().parent
 GOALS = {"torch-vmap": 30.0, "jax-privacy": 50.0, "opacus-ghost": 3.0}
 
 
-class _Worker:
-    """A process that answers `run`."""
+def _on_gpu() -> bool:
+    return jax.default_backend() == "gpu"
 
-    def __init__(self, python: str, name: str, path: str, case: dict):
-        env = {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        run = [python, str(HERE / "peers" / "dp_worker.py"), name]
-        quiet = subprocess.DEVNULL if name != "jaxml" else None
-        self._process = subprocess.Popen(
-            run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=quiet, text=True, env=env
-        )
-        self.ready = self._ask(json.dumps(case)) is not None
 
-    def _ask(self, line: str) -> dict | None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return None
-        answer = self._process.stdout.readline()
-        return json.loads(answer) if answer else None
-
-    def run(self) -> float:
-        """Seconds of a step."""
-        answer = self._ask("run")
-        assert answer is not None
-        return answer["seconds"]
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+def _worker(python: str, name: str, path: str, case: dict) -> Worker | None:
+    env = {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    command = [python, str(HERE / "peers" / "dp_worker.py"), name]
+    made = Worker(command, env, quiet=name != "jaxml")
+    return made if made.ask(case) is not None else None
 
 
 def rows(smoke: bool) -> list[timing.Row]:
     """Same b, d, P, K for all; the network of Opacus has as many parameters."""
     sizes = {"b": 16, "d": 20, "p": 4, "k": 3} if smoke else {"b": 256, "d": 784, "p": 100, "k": 10}
     large = sizes if smoke else {"b": 1000, "d": 784, "p": 128, "k": 10}
+    inner = 1 if smoke else 20 if _on_gpu() else 3
     found = []
     for peer, case in (("torch-vmap", sizes), ("jax-privacy", sizes), ("opacus-ghost", large)):
         for mode in ("envelope", "flat"):
-            found += _pair(peer, {**case, "mode": mode, "inner": 1 if smoke else 3}, smoke)
+            found += _pair(peer, {**case, "mode": mode, "inner": inner}, smoke)
     return [*found, _accounting()]
 
 
 def _pair(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
     name = f"{case['mode']} b{case['b']} d{case['d']} P{case['p']} K{case['k']}"
-    ours = _Worker(
-        sys.executable, "jaxml", os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels"))),
-        case,
-    )  # fmt: skip
-    python = os.environ.get("JAXML_PEERS_DP")
-    path = os.environ.get("JAXML_PEERS_DP_PATH", "")
-    sides = {"jaxml": ours}
-    if python:
-        theirs = _Worker(python, peer, path, {**case, "inner": 1})
-        if theirs.ready:
-            sides[peer] = theirs
+    own = os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels")))
+    sides = {"jaxml": _worker(sys.executable, "jaxml", own, case)}
+    if python := os.environ.get("JAXML_PEERS_DP"):
+        theirs = {**case, "inner": case["inner"] if _on_gpu() else 1}
+        sides[peer] = _worker(python, peer, os.environ.get("JAXML_PEERS_DP_PATH", ""), theirs)
+    sides = {side: worker for side, worker in sides.items() if worker is not None}
     seconds: dict[str, list[float]] = {side: [] for side in sides}
     for _ in range(2 if smoke else 5):
         for side, worker in sides.items():
-            seconds[side].append(worker.run())
+            seconds[side].append(worker.run()["seconds"])
     for worker in sides.values():
         worker.close()
     times = {side: timing.Timing(tuple(values)) for side, values in seconds.items()}

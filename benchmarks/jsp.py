@@ -5,17 +5,17 @@ torch_geometric and ortools; `JAXML_PEER_JSP_CODE`: a checkout of the reference)
 ours, on the same instances and, for sampling, the same weights. Without them a row has no peer.
 """
 
-import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.peers.worker import Worker
 from jaxml.jsp import benchmark, policy, problem, rollout
 from jaxml.jsp.config import SPNConfig
 from jaxml.jsp.instance import JSPInstance
@@ -26,30 +26,21 @@ WORKER = Path(__file__).parent / "peers" / "jsp_worker.py"
 
 
 class Peer:
-    """A process of the peers' environment that answers one JSON line per request."""
+    """A process of the peers' environment, or nothing where there is none."""
 
     def __init__(self, weights: Path):
         python, code = (os.environ.get(f"JAXML_PEER_JSP{x}") for x in ("", "_CODE"))
-        self.process = None
-        if python:
-            run = [python, str(WORKER), str(weights), code or ""]
-            self.process = subprocess.Popen(
-                run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
+        command = [python or "", str(WORKER), str(weights), code or ""]
+        self._worker = Worker(command) if python else None
 
-    def ask(self, **request):
+    def ask(self, **request: Any) -> Any:
         """The answer, or None without a peer."""
-        if self.process is None or self.process.stdin is None or self.process.stdout is None:
-            return None
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
+        return None if self._worker is None else self._worker.ask(request)
 
-    def close(self):
+    def close(self) -> None:
         """Ends the process."""
-        if self.process is not None and self.process.stdin is not None:
-            self.process.stdin.close()
-            self.process.wait(timeout=60)
+        if self._worker is not None:
+            self._worker.close()
 
 
 def _request(shop: JSPInstance, **more):

@@ -4,9 +4,7 @@
 the first, an environment `venv` with torch. Without it the peers' columns stay empty.
 """
 
-import json
 import os
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -14,6 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from benchmarks.peers.worker import Worker
 from jaxml.core import tree
 from jaxml.merge import basis, network, weights
 from jaxml.merge.align import permutation
@@ -36,42 +35,22 @@ def rows(smoke: bool) -> list[timing.Row]:
     return found + _matching(peers, smoke)
 
 
-class _Worker:
-    """A process that answers `run`."""
-
-    def __init__(self, python: str, name: str, path: list[Path], case: dict):
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "XLA_FLAGS": ""}
-        run = [python, str(HERE / "peers" / "merge_worker.py"), name]
-        self._process = subprocess.Popen(
-            run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
-        )
-        self._say(json.dumps(case))
-
-    def _say(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-
-    def run(self) -> dict:
-        """One run."""
-        self._say("run")
-        assert self._process.stdout is not None
-        return json.loads(self._process.stdout.readline())
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.communicate()
+def _worker(python: str, name: str, path: list[Path], case: dict) -> Worker:
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "XLA_FLAGS": ""}
+    made = Worker([python, str(HERE / "peers" / "merge_worker.py"), name], env)
+    made.tell(case)
+    return made
 
 
 def _covariance(peers: Path | None, case: dict, smoke: bool) -> list[timing.Row]:
     n = case["n"]
     name = f"N{n} d{case['d']} nodes {case['nodes']} samples {case['samples'] * case['batches']}"
-    ours = _Worker(sys.executable, "jaxml", [HERE.parent, HERE.parent / "kernels"], case)
+    ours = _worker(sys.executable, "jaxml", [HERE.parent, HERE.parent / "kernels"], case)
     sides = {"jaxml": ours}
     if peers is not None:
         core = peers / "align-n-merge" / "core"
         python = str(peers / "venv" / "bin" / "python")
-        sides["align-n-merge"] = _Worker(python, "align-n-merge", [core], case)
+        sides["align-n-merge"] = _worker(python, "align-n-merge", [core], case)
     for side in sides.values():
         side.run()  # compiles, warms up
     answers: dict[str, list[dict]] = {side: [] for side in sides}

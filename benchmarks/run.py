@@ -20,7 +20,9 @@ from jaxml.report import timing  # noqa: E402
 
 def available() -> dict[str, Path]:
     """Benchmarks by name."""
-    return {p.stem: p for p in sorted(HERE.glob("*.py")) if p.stem not in ("run", "picture")}
+    return {
+        p.stem: p for p in sorted(HERE.glob("*.py")) if p.stem not in ("run", "picture", "tune")
+    }
 
 
 def load(path: Path):

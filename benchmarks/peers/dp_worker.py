@@ -3,6 +3,7 @@
 `python dp_worker.py jaxml|torch-vmap|jax-privacy|opacus-ghost`, in an environment that has it.
 """
 
+import functools
 import json
 import sys
 import time
@@ -19,8 +20,26 @@ def draw(case):
     return x, u, r.integers(0, case["k"], case["b"])
 
 
-def jaxml(case):
+def _loop(case, step):
+    """Steps of jax, one after the other in one program."""
     import jax
+    import jax.numpy as jnp
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def steps(v, key, count):
+        return jax.lax.fori_loop(0, count, lambda i, v: step(v, jax.random.fold_in(key, i)), v)
+
+    v, key = jnp.zeros((case["p"], case["d"], case["k"])), jax.random.key(0)
+
+    def run(count):
+        nonlocal v
+        v = steps(v, key, count)
+        jax.block_until_ready(v)
+
+    return run
+
+
+def jaxml(case):
     import jax.numpy as jnp
 
     from jaxml.dp import ConvexReLUConfig, gating, train
@@ -30,18 +49,7 @@ def jaxml(case):
     x, u = jnp.asarray(x), jnp.asarray(u)
     batch = train.Batches(x, gating.gates(x, u), jnp.asarray(y))
     rate = train.Rates(3.9, 1e-5, 1.0, 0.005)
-    step = jax.jit(
-        lambda v, key: train.update(v, batch, key, rate, model, case["mode"]), donate_argnums=0
-    )
-    v = jnp.zeros((case["p"], case["d"], case["k"]))
-    key = jax.random.key(0)
-
-    def run():
-        nonlocal v
-        v = step(v, key)
-        jax.block_until_ready(v)
-
-    return run
+    return _loop(case, lambda v, key: train.update(v, batch, key, rate, model, case["mode"]))
 
 
 def jax_privacy(case):
@@ -61,19 +69,11 @@ def jax_privacy(case):
 
     grad = clipped_grad(loss, l2_clip_norm=1.0, normalize_by=case["b"], batch_argnums=(1, 2, 3))
 
-    @jax.jit
     def step(v, key):
         noise = 0.005 * jax.random.normal(key, v.shape)
         return v - 3.9 * (grad(v, x, g, y) + 1e-5 * v + noise)
 
-    v, key = jnp.zeros((case["p"], case["d"], case["k"])), jax.random.key(0)
-
-    def run():
-        nonlocal v
-        v = step(v, key)
-        jax.block_until_ready(v)
-
-    return run
+    return _loop(case, step)
 
 
 def _torch(case):
@@ -104,13 +104,14 @@ def torch_vmap(case):
 
     each = vmap(grad(loss), (None, 0, 0, 0))
 
-    def run():
+    def run(count):
         nonlocal v
-        per = each(v, x, g, y)
-        norm = per.flatten(1).norm(dim=1)
-        scale = (1 / norm.clamp(min=1e-12)).clamp(max=1)
-        mean = torch.einsum("b,bpdk->pdk", scale, per) / case["b"]
-        v = v - 3.9 * (mean + 1e-5 * v + 0.005 * torch.randn_like(v))
+        for _ in range(count):
+            per = each(v, x, g, y)
+            norm = per.flatten(1).norm(dim=1)
+            scale = (1 / norm.clamp(min=1e-12)).clamp(max=1)
+            mean = torch.einsum("b,bpdk->pdk", scale, per) / case["b"]
+            v = v - 3.9 * (mean + 1e-5 * v + 0.005 * torch.randn_like(v))
         wait()
 
     return run
@@ -140,10 +141,11 @@ def opacus_ghost(case):
         module, optimizer, torch.nn.CrossEntropyLoss(reduction="mean"), "mean"
     )
 
-    def run():
-        optimizer.zero_grad()
-        criterion(module(x), y).backward()
-        optimizer.step()
+    def run(count):
+        for _ in range(count):
+            optimizer.zero_grad()
+            criterion(module(x), y).backward()
+            optimizer.step()
         wait()
 
     return run
@@ -162,14 +164,13 @@ def main():
     case = json.loads(sys.stdin.readline())
     run = SIDES[sys.argv[1]](case)
     for _ in range(2):
-        run()  # compiles, warms up
+        run(1)  # compiles, warms up
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         if line.strip() != "run":
             break
         start = time.perf_counter()
-        for _ in range(case["inner"]):
-            run()
+        run(case["inner"])
         seconds = (time.perf_counter() - start) / case["inner"]
         print(json.dumps({"seconds": seconds}), flush=True)
 

@@ -29,7 +29,7 @@ def candidates(key_width: int, value_width: int) -> list[Tiles]:
 
 @cache
 def table() -> dict[str, dict[str, list[int]]]:
-    """Measured tiles by device and `key x value` widths: `benchmarks/lightning-tune.py`."""
+    """Measured tiles by device and `key x value` widths: `benchmarks/tune.py`."""
     return json.loads(TABLE.read_text())
 
 

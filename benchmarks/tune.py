@@ -1,6 +1,6 @@
 """Measures the tile sizes of the Triton kernel on this GPU, and the chunks of the portable path.
 
-    python benchmarks/lightning-tune.py OUT.json
+    python benchmarks/tune.py OUT.json
 
 Writes the table with this device's entry replaced: copy it to
 `kernels/jaxml_kernels/lightning_attention/tuning.json`. Forward with backward decides.
