@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 from jaxml.core import check
 from jaxml.nn.attention import AttentionConfig
 
-DecayRule = Literal["tnl", "paper", "minimax"]
+DecayRule = Literal["tnl", "paper", "minimax", "none"]
 
 
 class Stretch(NamedTuple):

@@ -1,5 +1,7 @@
 """How fast each head of each layer forgets: fixed, never learned."""
 
+from typing import get_args
+
 import numpy as np
 
 from jaxml.core import check
@@ -32,13 +34,16 @@ def log_decay(num_heads: int, num_layers: int, rule: DecayRule = "tnl") -> np.nd
       num_layers: l.
       rule: "tnl", the released code: `-alibi_h (1 - i / (L - 1) + 1e-5)` for layer i (a single
         layer takes the factor of the first); "minimax": the same over `L - 1 + 1e-5`; "paper",
-        equation 10 of arXiv 2405.17381: `-(8 h / H) (1 - i / L)`, h from 1.
+        equation 10 of arXiv 2405.17381: `-(8 h / H) (1 - i / L)`, h from 1; "none": nothing is
+        ever forgotten, an ablation.
 
     Raises:
       ValueError: another rule, or a size below 1.
     """
     check.positive(num_heads=num_heads, num_layers=num_layers)
-    check.one_of(("tnl", "paper", "minimax"), rule=rule)
+    check.one_of(get_args(DecayRule), rule=rule)
+    if rule == "none":
+        return np.zeros((num_layers, num_heads), np.float32)
     layer = np.arange(num_layers)
     if rule == "paper":
         slopes = 8.0 * np.arange(1, num_heads + 1) / num_heads

@@ -69,6 +69,7 @@ def test_decay_rules():
     np.testing.assert_allclose(minimax[1], -tnl.alibi_slopes(2) * (1 - 1 / (2 + 1e-5) + 1e-5))
     for rule in ("tnl", "paper", "minimax"):
         assert (tnl.log_decay(6, 5, rule) < 0).all()
+    assert not tnl.log_decay(6, 5, "none").any()
     with pytest.raises(ValueError, match="rule must be one of tnl, paper, minimax"):
         tnl.log_decay(2, 2, "alibi")
 
