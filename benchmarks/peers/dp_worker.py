@@ -42,14 +42,14 @@ def _loop(case, step):
 def jaxml(case):
     import jax.numpy as jnp
 
-    from jaxml.dp import ConvexReLUConfig, gating, train
+    from jaxml.dp import ConvexReLUConfig, descent, gating
 
     x, u, y = draw(case)
     model = ConvexReLUConfig(case["d"], case["k"], case["p"])
     x, u = jnp.asarray(x), jnp.asarray(u)
-    batch = train.Batches(x, gating.gates(x, u), jnp.asarray(y))
-    rate = train.Rates(3.9, 1e-5, 1.0, 0.005)
-    return _loop(case, lambda v, key: train.update(v, batch, key, rate, model, case["mode"]))
+    batch = descent.Batches(x, gating.gates(x, u), jnp.asarray(y))
+    rate = descent.Rates(3.9, 1e-5, 1.0, 0.005)
+    return _loop(case, lambda v, key: descent.update(v, batch, key, rate, model, case["mode"]))
 
 
 def jax_privacy(case):

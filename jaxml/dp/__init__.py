@@ -19,6 +19,7 @@ from jaxml.dp.gdp import (
     noisy_cgd_projected_mu,
     noisy_gd_mu,
 )
+from jaxml.dp.grid import train_grid
 from jaxml.dp.ledger import Ledger, LedgerError
 from jaxml.dp.poisson import dpsgd_epsilon
 from jaxml.dp.privacy import (
@@ -28,7 +29,7 @@ from jaxml.dp.privacy import (
     hidden_state,
     poisson_report,
 )
-from jaxml.dp.train import train_grid, train_noisy_cgd
+from jaxml.dp.train import train_noisy_cgd
 
 __all__ = [
     "PRESETS",

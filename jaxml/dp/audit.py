@@ -16,7 +16,7 @@ from scipy.stats import beta, binom, chi2
 
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key
-from jaxml.dp import gating, privacy, train
+from jaxml.dp import descent, gating, grid, privacy
 from jaxml.dp.config import ConvexReLUConfig, NoisyCGDConfig, in_open_interval
 
 
@@ -33,7 +33,7 @@ def expected_variance(cfg: NoisyCGDConfig, model: ConvexReLUConfig, updates: int
 
     Such a coordinate is `v <- (1 - eta lambda) v - eta s n`: a sum of independent draws.
     """
-    rate = train.rates(cfg, model)
+    rate = descent.rates(cfg, model)
     one = (float(rate.learning_rate) * float(rate.noise_std)) ** 2
     keep = (1 - float(rate.learning_rate) * float(rate.l2)) ** 2
     return one * (updates if keep == 1 else (1 - keep**updates) / (1 - keep))
@@ -111,7 +111,7 @@ def orthogonal_canary_shift(
         if present:
             rows[-1, coordinate] = 1.0
         keys = [rng.fold(key, "canary", i + num_trainings * present) for i in range(num_trainings)]
-        v, u = train.train_grid(keys, rows, label, model, [cfg] * num_trainings)
+        v, u = grid.train_grid(keys, rows, label, model, [cfg] * num_trainings)
         g = (u[:, coordinate, :] >= 0).astype(v.dtype)  # gates of the canary: sign of one entry
         along = jnp.einsum("rpk,rp->rk", v[:, :, coordinate, :], g)
         along = along / jnp.sqrt(jnp.maximum(jnp.sum(g, axis=1), 1.0))[:, None]
@@ -227,7 +227,7 @@ def one_run(
     rows, labels = np.array(x, np.float32), np.array(label)
     rows[-num_canaries:] = canary * coins[:, None]
     labels[-num_canaries:] = canary_label
-    v, u = train.train_grid([rng.fold(key, "training")], rows, labels, model, [cfg])
+    v, u = grid.train_grid([rng.fold(key, "training")], rows, labels, model, [cfg])
     scores = _scores(v[0], u[0], canary, canary_label, model)
     each = max(1, int(num_canaries * share / 2))
     order = np.argsort(scores)

@@ -160,13 +160,8 @@ def train_dpsgd(
         # GPUs may round the factors of the sum to 10 bits; C holds all the same.
         bound = clip / (1 + TF32_SLACK)
         total = clipped_sum(params, network, x[rows], label[rows], mask, bound)
-        leaves, tree = jax.tree.flatten(total)
-        noisy = [
-            leaf + sigma * clip * jax.random.normal(rng.fold(key, "noise", i), leaf.shape)
-            for i, leaf in enumerate(leaves)
-        ]
-        grads = jax.tree.unflatten(tree, noisy)
-        return jax.tree.map(lambda p, g: p - lr * g / first.batch_size, params, grads)
+        mean = dpsgd.noised(total, rng.fold(key, "noise"), sigma * clip, first.batch_size)
+        return jax.tree.map(lambda p, g: p - lr * g, params, mean)
 
     @jax.jit
     def advance(params: PyTree, first_update: Array) -> PyTree:

@@ -31,7 +31,8 @@ def clip_by_norm(grads: PyTree, clip_norm: float | Array) -> PyTree:
     return jax.tree.map(lambda g: g * scale.astype(g.dtype), grads)
 
 
-def _noised(total: PyTree, key: Key, std: float, divisor: float) -> PyTree:
+def noised(total: PyTree, key: Key, std: float | Array, divisor: float) -> PyTree:
+    """`(total + std * normal) / divisor`: the mean that an update of DP-SGD follows."""
     leaves, structure = jax.tree.flatten(total)
     drawn = [
         (leaf + std * jax.random.normal(rng.fold(key, i), leaf.shape, leaf.dtype)) / divisor
@@ -75,7 +76,7 @@ def one_by_one(
         total = jax.tree.map(jnp.add, state.total, clip_by_norm(updates, clip_norm))
         seen = state.seen + 1
         due = seen % batch_size == 0
-        mean = _noised(total, rng.fold(state.key, seen), std, batch_size)
+        mean = noised(total, rng.fold(state.key, seen), std, batch_size)
         out = jax.tree.map(lambda m: jnp.where(due, m, jnp.zeros_like(m)), mean)
         left = jax.tree.map(lambda t: jnp.where(due, jnp.zeros_like(t), t), total)
         return out, NoiseState(state.key, seen, left)
@@ -109,7 +110,7 @@ def aggregate(
         clipped = jax.vmap(lambda g: clip_by_norm(g, clip_norm))(updates)
         total = jax.tree.map(lambda g: jnp.sum(g, axis=0), clipped)
         std, at = noise_multiplier * clip_norm, rng.fold(state.key, state.seen)
-        return _noised(total, at, std, batch_size), NoiseState(state.key, state.seen + 1, ())
+        return noised(total, at, std, batch_size), NoiseState(state.key, state.seen + 1, ())
 
     return optax.GradientTransformation(init, update)
 

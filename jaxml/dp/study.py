@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxml.core import check, files, rng
-from jaxml.dp import baseline, gating, poisson, privacy, train
+from jaxml.dp import baseline, gating, grid, poisson, privacy
 from jaxml.dp.baseline import DPSGDConfig
 from jaxml.dp.config import ConvexReLUConfig, NoisyCGDConfig
 from jaxml.dp.data import Data
@@ -163,7 +163,7 @@ def trained(
         model = ConvexReLUConfig(data.x.shape[1], classes, cfg.num_gates)
         cfgs = [convex_config(cfg, num, eps, s) for eps, _, s in runs]
         every = max(e for e in (1, 2, 4, 5, 10) if cfg.training.epochs % e == 0)
-        v, u = train.train_grid(
+        v, u = grid.train_grid(
             keys, data.x, data.label, model, cfgs, epochs_per_call=every, say=say
         )
         right = [

@@ -12,6 +12,7 @@ from jaxml.dp import (
     ConvexReLUConfig,
     NoisyCGDConfig,
     audit,
+    descent,
     gating,
     train,
     train_grid,
@@ -42,13 +43,13 @@ def test_without_noise_it_is_gradient_descent_on_bounded_gradients(data):
     with jax.enable_x64(True):
         u = jnp.asarray(np.random.default_rng(1).normal(size=(D, P)))
         x64 = jnp.asarray(x, jnp.float64)
-        batches = train.Batches(
+        batches = descent.Batches(
             x64.reshape(6, 10, D),
             gating.gates(x64, u).reshape(6, 10, P),
             jnp.asarray(y).reshape(6, 10),
         )
-        rate = train.Rates(1.5, 0.01, 0.4, 0.0)
-        v = train.fold_updates(
+        rate = descent.Rates(1.5, 0.01, 0.4, 0.0)
+        v = descent.fold_updates(
             jnp.zeros((P, D, K)), batches, jax.random.key(0), rate, jnp.int32(0), count=12,
             model=MODEL, mode="flat",
         )  # fmt: skip
@@ -72,9 +73,9 @@ def test_descent_without_noise_reaches_the_optimum(data, loss):
         u = jnp.asarray(np.random.default_rng(1).normal(size=(D, P)))
         x64 = jnp.asarray(x, jnp.float64)
         g = gating.gates(x64, u)
-        batch = train.Batches(x64[None], g[None], jnp.asarray(y)[None])
-        v = train.fold_updates(
-            jnp.zeros((P, D, K)), batch, jax.random.key(0), train.Rates(1.5, l2, 1e9, 0.0),
+        batch = descent.Batches(x64[None], g[None], jnp.asarray(y)[None])
+        v = descent.fold_updates(
+            jnp.zeros((P, D, K)), batch, jax.random.key(0), descent.Rates(1.5, l2, 1e9, 0.0),
             jnp.int32(0), count=300, model=model, mode="flat",
         )  # fmt: skip
         phi = np.asarray(gating.features(x64, g, model))
@@ -115,8 +116,8 @@ def test_a_mesh_gives_the_same_model_and_noise_once(data, straight, over_data, o
 
 def test_gates_of_a_part_draw_the_noise_of_the_whole():
     key = jax.random.key(0)
-    whole = train.gate_noise(key, (8, 5, 2))
-    np.testing.assert_array_equal(train.gate_noise(key, (4, 5, 2), 4), whole[4:])
+    whole = descent.gate_noise(key, (8, 5, 2))
+    np.testing.assert_array_equal(descent.gate_noise(key, (4, 5, 2), 4), whole[4:])
     assert len(np.unique(np.asarray(whole))) == whole.size
 
 
@@ -175,9 +176,9 @@ def test_keys_come_from_the_system_unless_given(data, straight):
 
 def test_one_compilation_serves_other_rates(data):
     calls = []
-    step = train.fold_updates
+    step = descent.fold_updates
     v = jnp.zeros((P, D, K))
-    batches = train.cut(data[0], jnp.ones((D, P)), data[1], 6)
+    batches = descent.cut(data[0], jnp.ones((D, P)), data[1], 6)
 
     @jax.jit
     def advance(v, rate):
@@ -187,5 +188,5 @@ def test_one_compilation_serves_other_rates(data):
         )
 
     for lr in (1.0, 2.0, 3.0):
-        advance(v, train.Rates(*map(jnp.float32, (lr, 0.1, 1.0, 0.1))))
+        advance(v, descent.Rates(*map(jnp.float32, (lr, 0.1, 1.0, 0.1))))
     assert len(calls) == 1
