@@ -55,7 +55,7 @@ import numpy as np
 from jaxml import merge
 from jaxml.inputs import splits as data
 from jaxml.inputs.source import DataNotFoundError
-from jaxml.merge import evaluate, study
+from jaxml.merge import evaluate, results, study
 from jaxml.merge import train as training
 
 print(jax.devices())
@@ -159,10 +159,10 @@ cfg = study.StudyConfig(
     align_batch=500,
     curve_points=0,
 )
-results = study.run(cfg, images, models)
+found = study.run(cfg, images, models)
 
 fig, axes = plt.subplots(figsize=(6, 3.2))
-for method, by in study.table(results.rows).items():
+for method, by in results.table(found.rows).items():
     axes.plot(list(by), [mean for mean, _ in by.values()], marker="o", label=method)
 axes.set(xlabel="networks merged", ylabel="% right on test images")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))

@@ -14,6 +14,7 @@ from jaxml.core import files
 from jaxml.inputs import splits as data
 from jaxml.inputs.packed import join
 from jaxml.merge import study
+from jaxml.merge.results import Results
 from jaxml.merge.splits import SPLITS
 from jaxml.merge.train import ArchConfig, TrainConfig
 
@@ -72,7 +73,7 @@ def study_config(
     )
 
 
-def record(cfg: study.StudyConfig, results: study.Results, about: dict[str, object]) -> str:
+def record(cfg: study.StudyConfig, results: Results, about: dict[str, object]) -> str:
     """Everything measured, as JSON."""
     return json.dumps(
         {
@@ -139,7 +140,7 @@ def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespa
     trained_s = time.monotonic() - begun
     about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "name": name}
     about |= {"num_test": len(splits.test.label), "train_s": trained_s}
-    gathered = study.Results([], [], {}, {}, {})
+    gathered = Results([], [], {}, {}, {})
     for count in cfg.counts:
         # One count at a time, so that what is done is written if the time runs out.
         one = study.run(dataclasses.replace(cfg, counts=(count,)), splits, models, args.seed, _say)

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from jaxml.merge.config import METHODS
-from jaxml.merge.study import Row
+from jaxml.merge.results import Row
 from jaxml.report import claim
 from jaxml.report.claim import Claim, Promise, Rule
 

@@ -21,12 +21,12 @@ from jaxml.merge import (
     pictures,
     repair,
     selection,
-    study,
 )
 from jaxml.merge import network as networks
 from jaxml.merge import train as training
 from jaxml.merge.config import METHODS, MergeConfig, Method
 from jaxml.merge.network import Network, logits
+from jaxml.merge.results import Row
 from jaxml.merge.train import TrainConfig
 from jaxml.models.arch import arch_of
 from jaxml.report import figure
@@ -265,7 +265,7 @@ def table(paths: Annotated[tuple[Path, ...], tyro.conf.Positional], /) -> None:
     """
     for path in paths:
         found = json.loads(path.read_text())
-        rows = [study.Row(**row) for row in found["rows"]]
+        rows = [Row(**row) for row in found["rows"]]
         split = found["config"]["split"]
         kind = found["config"]["train"]["arch"]["kind"] if split == "none" else split
         shown = pictures.accuracies(found["name"], rows)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxml.merge.study import Curve, Results, Row, table
+from jaxml.merge.results import Curve, Results, Row, table
 from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 

@@ -6,6 +6,7 @@ from jaxml.core import config
 from jaxml.inputs import splits as data
 from jaxml.inputs.integrity import DataNotFoundError
 from jaxml.merge import cifar, claims, pictures, study
+from jaxml.merge.results import Results
 from jaxml.merge.train import ArchConfig, TrainConfig
 from jaxml.report.recipe import Context, Outcome, Recipe
 
@@ -65,7 +66,7 @@ def _part(part: Part, context: Context) -> Outcome:
     return Outcome(decided, *_shown(part, results), [], [_provenance(splits)])
 
 
-def _shown(part: Part, results: study.Results) -> tuple[list, list]:
+def _shown(part: Part, results: Results) -> tuple[list, list]:
     slug = part.name.replace(" ", "-").replace(",", "")
     figures, tables = [], [pictures.accuracies(part.name, results.rows)]
     if part.study.split == "classes":

@@ -2,9 +2,9 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -16,6 +16,7 @@ from jaxml.merge import evaluate, merging, repair, selection, train
 from jaxml.merge.config import METHODS, MergeConfig
 from jaxml.merge.covariance import Moments
 from jaxml.merge.network import Network, logits
+from jaxml.merge.results import Curve, Results, Row, summary
 from jaxml.merge.splits import SPLITS, Split, class_sets, split_rows
 from jaxml.merge.train import TrainConfig
 
@@ -73,46 +74,6 @@ class StudyConfig:
                 f"split {self.split!r} needs counts=(2,) and num_models >= 2 * num_sets; "
                 f"got counts={self.counts}, num_models={self.num_models}."
             )
-
-
-class Row(NamedTuple):
-    """One score, in percent; `gamma` and `per_task` are None where there are none."""
-
-    method: str
-    count: int
-    set: int
-    accuracy: float
-    gamma: float | None = None
-    per_task: float | None = None
-    loss: float | None = None
-
-
-class Curve(NamedTuple):
-    """Test loss and accuracy on the straight way between two networks."""
-
-    method: str
-    ts: list[float]
-    losses: list[float]
-    accuracies: list[float]
-    barrier: float
-
-
-class Results(NamedTuple):
-    """What a study found.
-
-    Attributes:
-      rows: all scores on test images.
-      curves: between the first two networks.
-      held_out: by n and gamma, the score of every set that chose.
-      diagnostics: of the first merge of two by `cca`.
-      seconds: of each phase.
-    """
-
-    rows: list[Row]
-    curves: list[Curve]
-    held_out: dict[int, dict[float, list[float]]]
-    diagnostics: dict[str, dict[str, float]]
-    seconds: dict[str, float]
 
 
 def sets(num_models: int, count: int, num_sets: int) -> list[list[int]]:
@@ -313,22 +274,3 @@ def _curve(bench: _Bench, models: list[PyTree], method: str, found: merging.Merg
 
     ts, losses = evaluate.curve(a, b, loss, bench.cfg.curve_points)
     return Curve(method, ts, losses, accuracies, evaluate.barrier(losses))
-
-
-def table(rows: Sequence[Row], key: str = "accuracy") -> dict[str, dict[int, tuple[float, float]]]:
-    """Mean and standard deviation over sets, by method and count."""
-    found: dict[str, dict[int, tuple[float, float]]] = {}
-    for method in dict.fromkeys(row.method for row in rows):
-        for count in dict.fromkeys(row.count for row in rows):
-            values = [getattr(r, key) for r in rows if (r.method, r.count) == (method, count)]
-            values = [v for v in values if v is not None]
-            if values:
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-                found.setdefault(method, {})[count] = (float(np.mean(values)), spread)
-    return found
-
-
-def summary(rows: Sequence[Row], count: int) -> str:
-    """One line of mean accuracies."""
-    means = table([row for row in rows if row.count == count])
-    return ", ".join(f"{method} {by[count][0]:.2f}" for method, by in means.items())

@@ -10,6 +10,7 @@ from jaxml.inputs import splits as data
 from jaxml.merge import cifar, claims, commands, selection, study, train
 from jaxml.merge import network as networks
 from jaxml.merge.config import MergeConfig
+from jaxml.merge.results import Row
 from jaxml.merge.train import ArchConfig, TrainConfig
 
 ARCH = ArchConfig("mlp", hidden=(12, 8), image=(6, 6, 1))
@@ -80,7 +81,7 @@ def test_a_study_scores_every_method(results):
         best = max(STUDY.gammas, key=lambda g: scores[g][index])  # noqa: B023
         assert {best} == {r.gamma for r in results.rows if r[:3] == ("cca", 2, index)}
     again = json.loads(cifar.record(STUDY, results, {"name": "x", "device": "cpu"}))
-    assert [study.Row(**row) for row in again["rows"]] == results.rows
+    assert [Row(**row) for row in again["rows"]] == results.rows
 
 
 def test_gamma_is_chosen_by_the_held_out_score_alone(images, trained):
@@ -97,7 +98,7 @@ def test_gamma_is_chosen_by_the_held_out_score_alone(images, trained):
 
 def test_claims_follow_the_rows():
     rows = [
-        study.Row(method, count, index, value)
+        Row(method, count, index, value)
         for count, index, values in [
             (2, 0, (80, 78, 85, 30)),
             (2, 1, (81, 80, 85, 20)),
