@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxml.core import rng
 from jaxml.inputs.source import DataNotFoundError
-from jaxml.jsp import benchmark, gantt, policy, problem, quality, rollout, schedule, tsp
+from jaxml.jsp import benchmark, gantt, policy, problem, quality, release, rollout, schedule, tsp
 from jaxml.jsp import train as training
 from jaxml.jsp.config import PRESETS, SLIMConfig, SPNConfig
 from jaxml.jsp.instance import JSPInstance
@@ -102,6 +102,7 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
         entries = benchmark.load(cfg.names)
     except DataNotFoundError as error:
         claims += [p.missing(str(error), context.scale) for p in (LEARNS, RULES, START)]
+        claims += release.missing(str(error), context.scale)
     else:
         shops = [entry.instance for entry in entries]
         context.say(f"solving {len(shops)} benchmark instances")
@@ -148,12 +149,14 @@ def _benchmarks(
     drawn = quality.of_rule(shops, "MOR", rng.fold(key, "rule"), samples)
     anywhere = quality.polished(shops, quality.at_random(shops, key), cfg.moves, key)
     polished = quality.polished(shops, best.seqs, cfg.moves, key)
+    of_shipped, long = release.claims(shops, drawn, samples, key, context.scale)
     rows = {
         f"untrained policy, best of {samples}": untrained,
         "rule MOR (most operations remaining)": rule,
         f"rule MOR randomised, best of {samples}": drawn,
         "policy, greedy": greedy,
         f"policy, best of {samples}": best,
+        f"shipped weights, best of {samples}": long,
         f"random schedule + {cfg.moves} tabu moves": anywhere,
         f"policy + {cfg.moves} tabu moves": polished,
     }
@@ -165,6 +168,7 @@ def _benchmarks(
         ),
         RULES.measured(drawn.mean - best.mean, context.scale),
         START.measured(anywhere.mean - polished.mean, context.scale),
+        *of_shipped,
     ]
     shop = shops[0]
     starts = schedule.start_times(shop, polished.seqs[shop.name])
