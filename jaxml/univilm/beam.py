@@ -134,7 +134,8 @@ def _keep(stopped: Array, old: _Beams, new: _Beams) -> _Beams:
 def _result(cfg: UniVLConfig, done: _Beams, length_penalty: float) -> Captions:
     before_end = jnp.cumsum(done.ids == cfg.sep_id, 2) == 0
     ids = jnp.where(before_end, done.ids, 0)
-    length = jnp.maximum(jnp.sum(before_end & (done.ids != 0), 2) + 1, 1)
+    said = before_end & (jnp.arange(done.ids.shape[2]) < done.place)[None, None]
+    length = jnp.maximum(jnp.sum(said, 2) + done.ended, 1)
     ranked = done.scores / length.astype(jnp.float32) ** length_penalty
     best = jnp.argmax(ranked, 1)
     ids = jnp.take_along_axis(ids, best[:, None, None], 1)[:, 0]

@@ -207,10 +207,10 @@ PRESETS: dict[str, Setting] = {
          **_finetuning(TrainConfig("retrieval", 3, 4), TrainConfig("caption", 3, 4))},
     ),
     "laptop": Setting(
-        _small(96, 256, 2, 2, 40, dropout=0.0), 20, 10,
-        {"joint": TrainConfig("joint", 700, 128, lr=1e-3, mask_same=True),
+        dataclasses.replace(_small(96, 192, 2, 2, 40, dropout=0.0), text_layers=1), 19, 10,
+        {"joint": TrainConfig("joint", 700, 64, lr=2e-3, mask_same=True),
          **_finetuning(TrainConfig("retrieval", 300, 64, lr=3e-4, use_mil=True),
-                       TrainConfig("caption", 300, 64, lr=1e-3, drop_text=True))},
+                       TrainConfig("caption", 300, 32, lr=1e-3, drop_text=True))},
     ),
     "h100": Setting(
         _small(256, 1024, 4, 3, 48, "bfloat16"), 24, 10,

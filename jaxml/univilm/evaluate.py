@@ -106,14 +106,16 @@ def align_scores(p: PyTree, cfg: UniVLConfig, clips: Clips, *, size: int = 8) ->
 
 @functools.lru_cache(maxsize=16)
 def _captions(
-    cfg: UniVLConfig, beams: int, max_len: int, penalty: float, reference: bool
+    cfg: UniVLConfig, beams: int, max_len: int, penalty: float, reference: bool, start: int
 ) -> Callable[..., beam.Captions]:
     @jax.jit
     def run(p: PyTree, text: Array, feats: Array, num_frames: Array) -> beam.Captions:
         frames = jnp.arange(feats.shape[1])[None, :] < num_frames[:, None]
         video = model.encode_video(p, cfg, model.normalise(p, cfg, feats), frames)
         words = model.encode_text(p, cfg, text)
-        memory = model.cross_encode(p, cfg, words, video, text != 0, frames).hidden
+        memory = model.cross_encode(
+            p, cfg, words, video, text != 0, frames, video_start=start
+        ).hidden
         mask = jnp.concatenate([text != 0, frames], 1)
         return beam.beam_search(p, cfg, memory, mask, beams=beams, max_len=max_len,
                                 length_penalty=penalty, reference_mode=reference)  # fmt: skip
@@ -146,6 +148,7 @@ def caption(
       reference_mode: likewise.
       size: clips at a time.
     """
-    text = clips.text if use_text else np.asarray(masking.no_text(cfg, jnp.asarray(clips.text)))
-    run = _captions(cfg, beams, max_len or text.shape[1], length_penalty, reference_mode)
+    text = clips.text if use_text else np.asarray(masking.bare(cfg, len(clips.text)))
+    width = clips.text.shape[1]
+    run = _captions(cfg, beams, max_len or width, length_penalty, reference_mode, width)
     return _over(run, p, size, text, clips.video, clips.num_frames)

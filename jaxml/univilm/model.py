@@ -125,18 +125,21 @@ def cross_encode(
     video_mask: Array,
     *,
     key: Key | None = None,
+    video_start: int | None = None,
     remat: Any = None,
 ) -> bert.BertOutput:
     """Joins both: hidden [n, w + f, d], words first, and the pooled first token [n, d].
 
-    A frame's position counts padded words too, as the authors' does.
+    A frame's position counts padded words too, as the authors' does: where padding was cut from
+    the words, `video_start` says how many there were (default: w).
 
     Raises:
       ValueError: more words and frames than `cross_positions`.
     """
     words, frames = text_nwd.shape[1], video_nfd.shape[1]
-    check.between(1, cfg.cross_positions, words_and_frames=words + frames)
-    halves = embed_half(p, text_nwd, 0, 0), embed_half(p, video_nfd, words, 1)
+    start = words if video_start is None else video_start
+    check.between(1, cfg.cross_positions, words_and_frames=start + frames)
+    halves = embed_half(p, text_nwd, 0, 0), embed_half(p, video_nfd, start, 1)
     embed_key, encode_key = dropout.split(key, 2)
     x = dropout.apply(embed_key, jnp.concatenate(halves, 1), cfg.dropout)
     mask = jnp.concatenate([text_mask, video_mask], 1)

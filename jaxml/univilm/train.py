@@ -32,6 +32,7 @@ class _Rows:
     ):  # fmt: skip
         self.p, self.cfg, self.train, self.batch = p, cfg, train, batch
         self.axis, self.key = axis, key
+        self.train_words = batch["caption"].shape[1]
         self.frames = jnp.arange(batch["video"].shape[1])[None, :] < batch["num_frames"][:, None]
 
     def _key(self, name: str) -> Key | None:
@@ -77,8 +78,9 @@ class _Rows:
         """Cross output and its mask."""
         mask = ids != 0
         out = model.cross_encode(
-            self.p, self.cfg, text, video, mask, self.frames, key=self._key("cross")
-        )
+            self.p, self.cfg, text, video, mask, self.frames, key=self._key("cross"),
+            video_start=self.train_words,
+        )  # fmt: skip
         return out.hidden, jnp.concatenate([mask, self.frames], 1)
 
     def decode(self, memory: Array, mask: Array) -> Array:
@@ -139,6 +141,21 @@ def _fine(rows: _Rows) -> dict[str, Array]:
     return {"ranking": rows._margin(rows.pairs(text, video, batch["text"]))}
 
 
+def trained(stage: TrainConfig) -> tuple[str, ...]:
+    """The components that a stage trains; others must not even decay.
+
+    >>> trained(TrainConfig("joint"))
+    ('text', 'video', 'video_norm')
+    """
+    both, cross = ("text", "video", "video_norm"), ("cross", "similarity")
+    if stage.stage == "full":
+        heads = {"cmlm": "cmlm", "cmfm": "cmfm", "decode": "decoder"}
+        return (*both, *cross, *(part for loss, part in heads.items() if loss in stage.losses))
+    return {"retrieval_align": (*both, *cross), "caption": (*both, "cross", "decoder")}.get(
+        stage.stage, both
+    )
+
+
 def prepare(cfg: UniVLConfig, train: TrainConfig, batch: PyTree, key: Key) -> PyTree:
     """What a stage sees of a batch: masks, dropped texts; drawn over the whole batch at once.
 
@@ -148,7 +165,7 @@ def prepare(cfg: UniVLConfig, train: TrainConfig, batch: PyTree, key: Key) -> Py
     if train.stage.startswith("retrieval"):
         batch["text"] = batch["caption"]
     if train.stage == "caption" and train.drop_text:
-        batch["text"] = masking.no_text(cfg, batch["text"])
+        batch["text"] = masking.bare(cfg, batch["text"].shape[0])
     if train.stage != "full":
         return batch
     keys = {n: rng.fold(key, n) for n in ("drop", "text", "video", "caption")}
@@ -266,13 +283,14 @@ def fit(
     """
     check_fits(cfg, train, clips)
     key = jax.random.key(train.seed)
-    params, batches = jax.tree.map(jnp.array, params), Batches(clips, train)
-    shared = dataclasses.replace(train, seed=0)
+    moving, whole = trained(train), params
+    params = jax.tree.map(jnp.array, {name: whole[name] for name in moving})
+    batches, shared = Batches(clips, train), dataclasses.replace(train, seed=0)
     if folder is None:
         _, made, update = _compiled(cfg, shared)
         now = state.create(key, params, made)
         now = loop.fit(update, now, batches, watch, num_steps=train.steps)
-        return now.params
+        return {**whole, **now.params}
     place: NamedSharding | None = None
     if mesh is not None:
         params = shard.put(params, shard.replicated(mesh))
@@ -283,4 +301,4 @@ def fit(
         make_loss(cfg, shared, mesh), params, optimizer.make(shared), batches, plan, key=key,
         folder=folder, accumulate=train.accumulate, batch_sharding=place, watch=watch,
     )  # fmt: skip
-    return jax.tree.map(np.asarray, now.params)
+    return {**whole, **jax.tree.map(np.asarray, now.params)}
