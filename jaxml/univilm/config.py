@@ -164,13 +164,18 @@ class Setting:
       model: its sizes.
       max_words: w, tokens of a text, both specials included.
       max_frames: frames of a clip.
-      stages: by name.
+      plans: a training for each stage that the protocol has.
     """
 
     model: UniVLConfig
     max_words: int
     max_frames: int
-    stages: dict[str, TrainConfig]
+    plans: tuple[TrainConfig, ...]
+
+    @property
+    def stages(self) -> dict[str, TrainConfig]:
+        """The trainings by the name of their stage."""
+        return {plan.stage: plan for plan in self.plans}
 
     def __post_init__(self):
         check.between(3, self.model.text_positions, max_words=self.max_words)
@@ -179,58 +184,58 @@ class Setting:
         check.between(1, self.model.cross_positions, max_words_and_frames=total)
 
 
-def _pretraining(steps: int) -> dict[str, TrainConfig]:
-    return {
-        "joint": TrainConfig("joint", steps, 1920, 3, accumulate=16),
-        "full": TrainConfig("full", steps, 960, 3, accumulate=60, count_padding=True),
-    }
+def _pretraining(steps: int) -> tuple[TrainConfig, ...]:
+    return (
+        TrainConfig("joint", steps, 1920, 3, accumulate=16),
+        TrainConfig("full", steps, 960, 3, accumulate=60, count_padding=True),
+    )
 
 
-def _small(width: int, hidden: int, layers: int, decoder: int, vocab: int, dtype: str = "float32",
-           dropout: float = 0.1) -> UniVLConfig:  # fmt: skip
+def _finetuning(retrieval: TrainConfig, caption: TrainConfig) -> tuple[TrainConfig, ...]:
+    return (retrieval, dataclasses.replace(retrieval, stage="retrieval_align"), caption)
+
+
+def _small(width: int, hidden: int, layers: tuple[int, int, int, int], vocab: int) -> UniVLConfig:
+    """Blocks for the clips of 10 frames of 640 numbers that `moving` makes."""
     return UniVLConfig(
-        vocab, width, max(width // 32, 1), hidden, layers, layers, 2, decoder, 640, 32, 16, 48,
-        dropout, 2, 3, 4, dtype,  # pyright: ignore[reportArgumentType]
-    )  # fmt: skip
-
-
-def _finetuning(retrieval: TrainConfig, caption: TrainConfig) -> dict[str, TrainConfig]:
-    align = dataclasses.replace(retrieval, stage="retrieval_align")
-    return {"retrieval": retrieval, "retrieval_align": align, "caption": caption}
+        vocab, width, max(width // 32, 1), hidden, *layers, 640, 32, 16, 48, 0.0, 2, 3, 4
+    )
 
 
 PRESETS: dict[str, Setting] = {
     "tiny": Setting(
-        dataclasses.replace(_small(16, 32, 1, 1, 40, dropout=0.0), video_dim=12), 12, 5,
-        {"joint": TrainConfig("joint", 4, 4, mask_same=True),
-         "full": TrainConfig("full", 3, 4, mask_same=True),
-         **_finetuning(TrainConfig("retrieval", 3, 4), TrainConfig("caption", 3, 4))},
+        dataclasses.replace(_small(16, 32, (1, 1, 2, 1), 40), video_dim=12), 12, 5,
+        (TrainConfig("joint", 4, 4, mask_same=True), TrainConfig("full", 3, 4, mask_same=True),
+         *_finetuning(TrainConfig("retrieval", 3, 4), TrainConfig("caption", 3, 4))),
     ),
     "laptop": Setting(
-        dataclasses.replace(_small(96, 192, 2, 2, 40, dropout=0.0), text_layers=1), 19, 10,
-        {"joint": TrainConfig("joint", 700, 64, lr=2e-3, mask_same=True),
-         **_finetuning(TrainConfig("retrieval", 300, 64, lr=3e-4, use_mil=True),
-                       TrainConfig("caption", 300, 32, lr=1e-3, drop_text=True))},
+        _small(96, 192, (1, 2, 2, 2), 40), 19, 10,
+        (TrainConfig("joint", 700, 64, lr=2e-3, mask_same=True),
+         TrainConfig("full", 300, 16, 3, lr=1e-3, mask_same=True),
+         *_finetuning(TrainConfig("retrieval", 300, 64, lr=3e-4, use_mil=True),
+                      TrainConfig("caption", 300, 32, lr=1e-3, drop_text=True))),
     ),
     "h100": Setting(
-        _small(256, 1024, 4, 3, 48, "bfloat16"), 24, 10,
-        {"joint": TrainConfig("joint", 4000, 96, 3, lr=5e-4, mask_same=True),
-         "full": TrainConfig("full", 2500, 32, 3, lr=3e-4, mask_same=True),
-         **_finetuning(TrainConfig("retrieval", 3000, 128, lr=3e-4, use_mil=True),
-                       TrainConfig("caption", 3000, 128, lr=5e-4, drop_text=True))},
+        dataclasses.replace(_small(256, 1024, (4, 4, 2, 3), 48), dropout=0.1, dtype="bfloat16"),
+        24, 10,
+        (TrainConfig("joint", 3000, 96, 3, lr=5e-4, mask_same=True),
+         TrainConfig("full", 2000, 40, 3, lr=3e-4, mask_same=True),
+         TrainConfig("retrieval", 2000, 128, lr=3e-4, use_mil=True, mask_same=True),
+         TrainConfig("retrieval_align", 1500, 64, lr=2e-4),
+         TrainConfig("caption", 2000, 128, lr=5e-4, drop_text=True)),
     ),
     "youcook2": Setting(
         UniVLConfig(), 48, 48,
-        {**_pretraining(20_000),
-         **_finetuning(TrainConfig("retrieval", 1500, 32, lr=3e-5, use_mil=True),
-                       TrainConfig("caption", 3000, 16, lr=3e-5, count_padding=True))},
+        (*_pretraining(20_000),
+         *_finetuning(TrainConfig("retrieval", 1500, 32, lr=3e-5, use_mil=True),
+                      TrainConfig("caption", 3000, 16, lr=3e-5, count_padding=True))),
     ),
     "msrvtt": Setting(
         UniVLConfig(), 48, 48,
-        {**_pretraining(20_000),
-         **_finetuning(TrainConfig("retrieval", 7000, 128, lr=5e-5),
-                       TrainConfig("caption", 5000, 128, lr=3e-5, count_padding=True,
-                                   drop_text=True))},
+        (*_pretraining(20_000),
+         *_finetuning(TrainConfig("retrieval", 7000, 128, lr=5e-5),
+                      TrainConfig("caption", 5000, 128, lr=3e-5, count_padding=True,
+                                  drop_text=True))),
     ),
 }  # fmt: skip
 """Settings by name; `youcook2` and `msrvtt` are the paper's sizes, for features of your own."""

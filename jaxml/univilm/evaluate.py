@@ -88,9 +88,7 @@ def joint_scores(p: PyTree, cfg: UniVLConfig, clips: Clips, *, cosine: bool = Fa
 
 @functools.lru_cache(maxsize=8)
 def _pairs(cfg: UniVLConfig, chunk: int) -> Callable[..., Array]:
-    return jax.jit(
-        lambda p, t, tm, v, vm: alignment.pair_scores(p, cfg, t, v, tm, vm, chunk=chunk)
-    )
+    return jax.jit(lambda p, t, tm, v, vm: alignment.pair_scores(p, cfg, t, v, tm, vm, chunk=chunk))
 
 
 def align_scores(p: PyTree, cfg: UniVLConfig, clips: Clips, *, size: int = 8) -> np.ndarray:

@@ -115,8 +115,9 @@ def _extract() -> step.Step:
     return jax.jit(run)
 
 
-def of_videos(p: PyTree, videos: moving.Videos, digits: Digits, size: int = 64) -> np.ndarray:
-    """Features float16 [n, 10, 640] of clips, rendered `size` at a time."""
+def of_videos(p: PyTree, videos: moving.Videos, digits: Digits) -> np.ndarray:
+    """Features float16 [n, 10, 640] of clips, rendered in blocks."""
+    size = 64 if jax.default_backend() == "cpu" else 1024
     num, run, parts = len(videos.digits), _extract(), []
     for start in range(0, num, size):
         rows = np.minimum(np.arange(start, start + size), num - 1)

@@ -35,7 +35,9 @@ def mask_tokens(
     chosen = inner(ids_nw) & (uniform("chosen") < rate)
     word = jax.random.randint(rng.fold(key, "word"), ids_nw.shape, 0, cfg.vocab_size, ids_nw.dtype)
     how = uniform("how")
-    put = jnp.where(how < 0.8, jnp.full_like(ids_nw, cfg.mask_id), jnp.where(how < 0.9, word, ids_nw))
+    put = jnp.where(
+        how < 0.8, jnp.full_like(ids_nw, cfg.mask_id), jnp.where(how < 0.9, word, ids_nw)
+    )
     # Padding is told by its id, so a random word must not be it.
     put = jnp.where(put == 0, ids_nw, put)
     return jnp.where(chosen, put, ids_nw), jnp.where(chosen, ids_nw, -1)
@@ -54,9 +56,7 @@ def mask_frames(
     return jnp.where(hidden[..., None], 0, feats_nfd).astype(feats_nfd.dtype), hidden
 
 
-def enhanced_v(
-    key: Key, cfg: UniVLConfig, ids_nw: Array, n_pair: int, rate: float = 0.15
-) -> Array:
+def enhanced_v(key: Key, cfg: UniVLConfig, ids_nw: Array, n_pair: int, rate: float = 0.15) -> Array:
     """EnhancedV: of some videos, the texts of all P clips become [CLS] [SEP]."""
     check.divides(n_pair=n_pair, n=ids_nw.shape[0])
     dropped = jax.random.uniform(key, (ids_nw.shape[0] // n_pair,)) < rate

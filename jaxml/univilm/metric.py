@@ -167,9 +167,7 @@ class CaptionScores(NamedTuple):
     num: int
 
 
-def caption_scores(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> CaptionScores:
+def caption_scores(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> CaptionScores:
     """All scores of captions; each may have several references."""
     grams = bleu(hypotheses, references)
     exact = [text in refs for text, refs in zip(hypotheses, references, strict=True)]

@@ -76,7 +76,18 @@ def digits(split: str) -> tuple[Digits, Provenance]:
     return Digits(image, np.asarray(columns["label"], np.int32)), where
 
 
-_SEGMENTS = ("abcdef", "bc", "abged", "abgcd", "fgbc", "afgcd", "afgedc", "abc", "abcdefg", "abcdfg")
+_SEGMENTS = (
+    "abcdef",
+    "bc",
+    "abged",
+    "abgcd",
+    "fgbc",
+    "afgcd",
+    "afgedc",
+    "abc",
+    "abcdefg",
+    "abcdfg",
+)
 _PLACES = {
     "a": (4, 8, 3, 13), "b": (5, 18, 9, 3), "c": (14, 18, 9, 3), "d": (21, 8, 3, 13),
     "e": (14, 7, 9, 3), "f": (5, 7, 9, 3), "g": (12, 8, 3, 13),

@@ -70,7 +70,7 @@ def mil_nce_pooled(
 def _mil_rows(
     to_texts: Array, to_videos: Array, rows: Array, n_pair: int, left_out: Array | None
 ) -> Array:
-    """The loss of the middle clips `rows` [m], from video i to texts and text i to videos [m, N]."""
+    """Losses of the middle clips `rows` [m]; video i to texts, text i to videos: [m, N]."""
     block = (jnp.arange(to_texts.shape[1]) // n_pair)[None, :] == (rows // n_pair)[:, None]
     others = ~block if left_out is None else ~(block | left_out)
     bag = jax.nn.logsumexp(jnp.where(block, to_texts, FAR), 1)

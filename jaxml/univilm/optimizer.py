@@ -21,7 +21,7 @@ class AdamState(NamedTuple):
 def scale_by_bert_adam(
     b1: float = 0.9, b2: float = 0.999, eps: float = 1e-6
 ) -> optax.GradientTransformation:
-    """m / (sqrt(v) + eps) without bias correction.
+    """Moves by m / (sqrt(v) + eps), without bias correction.
 
     >>> start = scale_by_bert_adam()
     >>> g = {"w": jnp.ones(1)}

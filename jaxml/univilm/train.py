@@ -50,9 +50,7 @@ class _Rows:
     def joint(self, text: Array, video: Array, ids: Array) -> Array:
         pooled = model.pool_text(text, ids), model.pool_video(video, self.frames)
         same = self.batch["same"] if self.train.mask_same else None
-        return objective.mil_nce_pooled(
-            *pooled, self.train.n_pair, same=same, axis_name=self.axis
-        )
+        return objective.mil_nce_pooled(*pooled, self.train.n_pair, same=same, axis_name=self.axis)
 
     def ranking(self, text: Array, video: Array, ids: Array) -> Array:
         pooled = model.pool_text(text, ids), model.pool_video(video, self.frames)

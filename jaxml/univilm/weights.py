@@ -1,7 +1,7 @@
 """The authors' checkpoints by the names of their tensors, and BERT's for the text encoder.
 
-Convert a `.bin` once, where torch is: `save_file(torch.load(PATH, weights_only=True), "x.safetensors")`
-with tied tensors cloned; nothing here unpickles.
+Convert a `.bin` once, where torch is: `torch.load(PATH, weights_only=True)`, tied tensors cloned,
+`safetensors.torch.save_file`. Nothing here unpickles.
 """
 
 import dataclasses

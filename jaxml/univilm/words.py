@@ -76,9 +76,10 @@ class Words:
         return {w: i + len(SPECIALS) for i, w in enumerate(self.words)}
 
     def text(self, ids: Sequence[int] | np.ndarray) -> str:
-        """Words with a space between them."""
+        """Words with a space between them; ids past the vocabulary are unknown words."""
         every = (*SPECIALS, *self.words)
-        return " ".join(every[i] for i in ids if i == 1 or i >= len(SPECIALS))
+        known = (int(i) if i < len(every) else 1 for i in ids)
+        return " ".join(every[i] for i in known if i == 1 or i >= len(SPECIALS))
 
     def save(self, path: Path | str) -> None:
         """Writes JSON that `load` reads."""
