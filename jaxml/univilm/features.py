@@ -132,7 +132,7 @@ def synthetic(folder: Path | str, setting: Setting, num_videos: int = 6, seed: i
     random, folder = generator(seed, "synthetic"), Path(folder)
     clips, narration = [], {}
     for v in range(num_videos):
-        seconds = int(random.integers(12, 40))
+        seconds = int(random.integers(20, 40))
         feats = random.standard_normal((seconds, setting.model.video_dim)).astype(np.float32)
         with files.aside(folder / "features" / f"v{v}.npy") as part, part.open("wb") as out:
             np.save(out, feats)

@@ -1,4 +1,4 @@
-"""A searchable index over a folder of videos: embedded once, asked by words, answered with times."""
+"""A searchable index over a folder of videos: embedded once, asked by words."""
 
 import json
 from collections.abc import Sequence
@@ -106,7 +106,7 @@ def build(made: Saved, folder: Path | str, out: Path | str, fps: float = 5.0) ->
 def features_of(
     made: Saved, path: Path, fps: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Features [t, D] of a video or of a file of them, the second of each row, and frames or None."""
+    """Features [t, D] of a video or a file of them, the second of each row, frames or None."""
     if path.suffix in FEATURES:
         found = np.load(path, allow_pickle=False)
         feats = found if path.suffix == ".npy" else found["features"]
