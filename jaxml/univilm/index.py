@@ -51,7 +51,8 @@ def _frames(path: Path, fps: float) -> tuple[np.ndarray, np.ndarray]:
         return tuple(read_video(path, fps))  # pyright: ignore[reportReturnType]
     shown = read_animation(path)
     seconds = np.concatenate([[0.0], np.cumsum(np.maximum(shown.durations_ms, 1.0))[:-1]]) / 1e3
-    kept = np.unique(np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-3, 1 / fps)))
+    due = np.searchsorted(seconds, np.arange(0, seconds[-1] + 1e-3, 1 / fps) - 1e-3)
+    kept = np.unique(np.minimum(due, len(seconds) - 1))
     return shown.frames[kept], seconds[kept]
 
 
