@@ -210,10 +210,10 @@ PRESETS: dict[str, Setting] = {
     ),
     "laptop": Setting(
         _small(96, 192, (1, 2, 2, 2), 35), 19, 10,
-        (TrainConfig("joint", 700, 64, lr=2e-3, mask_same=True),
+        (TrainConfig("joint", 700, 128, lr=2e-3, mask_same=True),
          TrainConfig("full", 300, 16, 3, lr=1e-3, mask_same=True),
          *_finetuning(TrainConfig("retrieval", 300, 64, lr=3e-4, use_mil=True),
-                      TrainConfig("caption", 300, 32, lr=1e-3, drop_text=True))),
+                      TrainConfig("caption", 300, 32, lr=5e-4, drop_text=True))),
     ),
     "h100": Setting(
         dataclasses.replace(_small(256, 1024, (4, 4, 2, 3), 35), dropout=0.1, dtype="bfloat16"),
