@@ -20,8 +20,8 @@
 # $$L_i = -\log \frac{\sum_{j \in B} e^{S_{ji}}}
 # {\sum_j e^{S_{ji}} + \sum_{j \notin B} e^{S_{ij}}}.$$
 #
-# This notebook shows the loss, videos of moving digits with late and patchy narration, a small model
-# that finds clips by words, and one that describes them. None of its numbers is one of YouCook2.
+# This notebook shows the loss, videos of moving digits with late and patchy narration, a small
+# model that finds clips by words, and one that describes them. No number here is of YouCook2.
 
 # %%
 # Where jaxml comes from if it is not installed: a checkout's folder, or anything pip understands.

@@ -10,7 +10,18 @@ from jaxml import cli
 from jaxml.inputs.integrity import DataNotFoundError
 from jaxml.report.claim import Claim
 from jaxml.report.recipe import Context
-from jaxml.univilm import claims, features, frames, index, model, pictures, recipe, saved, study
+from jaxml.univilm import (
+    claims,
+    features,
+    frames,
+    index,
+    model,
+    pictures,
+    recipe,
+    saved,
+    study,
+    train,
+)
 from jaxml.univilm.config import PRESETS
 from jaxml.univilm.saved import Saved
 from jaxml.univilm.study import Rows
@@ -23,7 +34,11 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_pretrain_finetune_caption_retrieve(folder, capsys):
+@pytest.mark.parametrize("trains", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_pretrain_finetune_caption_retrieve(folder, capsys, monkeypatch, trains):
+    """Every verb; by default without the training steps, which are compiled elsewhere."""
+    if not trains:
+        monkeypatch.setattr(train, "fit", lambda cfg, plan, p, *rest, **names: p)
     data, first, then = (str(folder / n) for n in ("data", "first", "then"))
     assert cli.run(["univilm", "pretrain", first, "--data", data, "--preset", "tiny", "--stages",
                     "joint", "--steps", "2"]) == 0  # fmt: skip
