@@ -76,9 +76,12 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         self._clips, self._cfg, self._done = clips, cfg, 0
         self._same = texts_of(clips)
         starts = np.flatnonzero(np.diff(clips.item, prepend=-1))
-        self._starts, self._counts = starts, np.diff([*starts, len(clips.item)])
+        self._starts, self._counts = starts, np.diff(np.append(starts, len(clips.item)))
         num = len(clips.item) if cfg.n_pair == 1 else len(starts)
         self._order = Order(num, cfg.seed)
+
+    def _random(self, epoch: int, row: int) -> np.random.Generator:
+        return generator(self._cfg.seed, "group", epoch, row)
 
     def rows(self, batch: int) -> np.ndarray:
         """Indices of the clips of one batch, int64 [B P]."""
@@ -89,7 +92,9 @@ class Batches(Iterator[dict[str, np.ndarray]]):
         groups = [
             self._starts[row]
             + draw_group(
-                generator(self._cfg.seed, "group", int(epoch), int(row)), self._counts[row], pair
+                generator(self._cfg.seed, "group", int(epoch), int(row)),
+                int(self._counts[row]),
+                pair,
             )
             for epoch, row in zip(epochs, rows, strict=True)
         ]

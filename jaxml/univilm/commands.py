@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import jax
 import numpy as np
@@ -17,94 +17,20 @@ from jaxml.core.types import PyTree
 from jaxml.dist import mesh
 from jaxml.univilm import (
     evaluate,
-    features,
-    frames,
     index,
-    kitti,
     metric,
     model,
     saved,
-    study,
+    sources,
     train,
     words,
 )
 from jaxml.univilm import weights as names
 from jaxml.univilm.clips import Clips
-from jaxml.univilm.config import PRESETS, Setting, TrainConfig
+from jaxml.univilm.config import PRESETS, TrainConfig
 from jaxml.univilm.saved import Saved
 
 type Task = Literal["retrieval", "retrieval_align", "caption"]
-
-
-class _Data(NamedTuple):
-    train: Clips
-    test: Clips
-    captions: tuple[str, ...]
-    vocab: words.Words | words.WordPiece
-    extractor: PyTree
-    setting: Setting
-
-
-def _sized(setting: Setting, vocab: words.Vocabulary, video_dim: int) -> Setting:
-    first, last, mask = vocab.specials
-    sizes = dataclasses.replace(
-        setting.model, vocab_size=vocab.vocab_size, video_dim=video_dim, cls_id=first, sep_id=last,
-        mask_id=mask,
-    )  # fmt: skip
-    return dataclasses.replace(setting, model=sizes)
-
-
-def _data(
-    data: str, setting: Setting, out: Path, vocab: words.Words | words.WordPiece | None,
-    fps: float, kind: str, clips: int,
-) -> _Data:  # fmt: skip
-    """Clips by name ("moving", "kitti") or of a folder of features."""
-    if data == "moving":
-        cfg = study.StudyConfig(setting, clips, max(clips // 10, 1),
-                                clips // 9 if kind == "narration" else 0)  # fmt: skip
-        sized = _sized(setting, study.vocabulary(), frames.WIDTH)
-        cfg = dataclasses.replace(cfg, setting=sized)
-        (out / "data").mkdir(parents=True, exist_ok=True)
-        found = study.material(cfg, out / "data")
-        part = found.parts["narrated" if kind == "narration" else "all"]
-        extractor = frames.load(out / "data" / "frames.safetensors")
-        return _Data(part, found.test, found.captions, found.vocab, extractor, sized)
-    if data == "kitti":
-        return _kitti(setting, vocab)
-    return _folder(Path(data), setting, vocab, fps, kind)
-
-
-def _kitti(setting: Setting, vocab: words.Words | words.WordPiece | None) -> _Data:
-    parts = kitti.split()
-    vocab = vocab or words.Words.of(w.caption for w in parts[0])
-    sized = _sized(setting, vocab, kitti.WIDTH)
-
-    def clips(windows: list[kitti.Window]) -> Clips:
-        ids = words.encode(vocab, [w.caption for w in windows], setting.max_words)
-        video = np.stack([w.feats for w in windows])[:, : setting.max_frames]
-        num = np.full(len(windows), video.shape[1], np.int32)
-        return Clips(video, num, ids, ids, np.array([w.sequence for w in windows], np.int32))
-
-    # Equal captions make retrieval meaningless: of each caption the first window is a test clip.
-    first = {w.caption: w for w in reversed(parts[1])}
-    test = sorted(first.values(), key=lambda w: (w.sequence, w.start))
-    return _Data(clips(parts[0]), clips(test), tuple(w.caption for w in test), vocab, None, sized)
-
-
-def _folder(
-    path: Path, setting: Setting, vocab: words.Words | words.WordPiece | None, fps: float, kind: str
-) -> _Data:
-    spoken = features.listed(path, kind)
-    test = [c for c in spoken if c.split != "train"] or spoken
-    part = [c for c in spoken if c.split == "train"] or spoken
-    if vocab is None:
-        given = path / "vocab.txt"
-        every = [t for c in part for t in (c.text, c.caption)]
-        vocab = words.WordPiece.of(given) if given.exists() else words.Words.of(every)
-    width = features.features_of(path, part[0].video).shape[1]
-    sized = _sized(setting, vocab, width)
-    cuts = [features.cut(path, some, vocab, sized, fps) for some in (part, test)]
-    return _Data(cuts[0], cuts[1], tuple(c.caption for c in test), vocab, None, sized)
 
 
 def _changed(plan: TrainConfig, steps: int | None, batch_size: int | None, lr: float | None,
@@ -116,7 +42,7 @@ def _changed(plan: TrainConfig, steps: int | None, batch_size: int | None, lr: f
     return dataclasses.replace(plan, seed=seed, **kept)
 
 
-def _run(plan: TrainConfig, made: _Data, p: PyTree, out: Path, devices: int) -> PyTree:
+def _run(plan: TrainConfig, made: sources.Source, p: PyTree, out: Path, devices: int) -> PyTree:
     folder = out / plan.stage
     path = folder / "config.json"
     if path.exists():
@@ -164,7 +90,7 @@ def pretrain(
     """
     check.one_of(PRESETS, preset=preset)
     kind = "narration" if data == "moving" or _has_narration(data) else "clips"
-    made = _data(data, PRESETS[preset], out, None, fps, kind, clips)
+    made = sources.gather(data, PRESETS[preset], out, None, fps, kind, clips)
     cfg = made.setting.model
     p = model.init(jax.random.key(seed), cfg)
     if bert is not None:
@@ -190,7 +116,7 @@ def _told(found: metric.Retrieval) -> str:
             f"median rank {found.median_rank:g}")  # fmt: skip
 
 
-def _keep(out: Path, made: _Data, p: PyTree) -> None:
+def _keep(out: Path, made: sources.Source, p: PyTree) -> None:
     saved.save(out, Saved(made.setting, p, made.vocab, made.extractor))
 
 
@@ -230,7 +156,9 @@ def finetune(
     setting = PRESETS[preset]
     if before is not None:
         setting = dataclasses.replace(before.setting, plans=setting.plans)
-    made = _data(data, setting, out, None if before is None else before.vocab, fps, "clips", clips)
+    made = sources.gather(
+        data, setting, out, None if before is None else before.vocab, fps, "clips", clips
+    )
     if before is not None and made.setting.model != before.setting.model:
         raise ValueError(f"{start} holds a model of other sizes than {data} needs.")
     cfg = made.setting.model
@@ -243,7 +171,7 @@ def finetune(
     _score(task, plan, made, p)
 
 
-def _score(task: str, plan: TrainConfig, made: _Data, p: PyTree) -> None:
+def _score(task: str, plan: TrainConfig, made: sources.Source, p: PyTree) -> None:
     cfg = made.setting.model
     if task == "caption":
         said = evaluate.caption(p, cfg, made.test, use_text=not plan.drop_text)

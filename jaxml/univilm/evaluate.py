@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,9 +18,9 @@ from jaxml.univilm.config import UniVLConfig
 class Encoded(NamedTuple):
     """Encoders' outputs of texts [n, s, d], masks [n, s] and pooled vectors [n, d]."""
 
-    hidden: np.ndarray
-    mask: np.ndarray
-    pooled: np.ndarray
+    hidden: Any
+    mask: Any
+    pooled: Any
 
 
 @functools.lru_cache(maxsize=8)

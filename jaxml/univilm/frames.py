@@ -5,7 +5,7 @@ digits and background; a feature is the map of the ten, 640 numbers.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -106,7 +106,7 @@ def train(
 
 
 @functools.lru_cache(maxsize=1)
-def _extract() -> step.Step:
+def _extract() -> Callable[..., Array]:
     def run(p: PyTree, image: Array, path: Array) -> Array:
         frames = moving.render(image, path)
         flat = features(p, frames.reshape(-1, SIZE, SIZE))

@@ -14,7 +14,7 @@ import jax
 
 from jaxml.core import config, files
 from jaxml.report import environment
-from jaxml.univilm import study
+from jaxml.univilm import plans, study
 from jaxml.univilm.config import PRESETS, Setting
 from jaxml.univilm.study import Study, StudyConfig
 
@@ -80,7 +80,7 @@ def main() -> None:
     found = study.material(cfg, work, say=say)
     say(f"{found.about.name}: {', '.join(f'{k} {len(c.item)}' for k, c in found.parts.items())}")
     joint = cfg.setting.stages["joint"]
-    plan = study.gpu_plan(cfg.setting.stages, joint.batch_size * joint.n_pair)
+    plan = plans.gpu_plan(cfg.setting.stages, joint.batch_size * joint.n_pair)
     if args.only:
         plan = [one for one in plan if one.name in args.only]
     jobs = Study(cfg, found, work)

@@ -50,8 +50,8 @@ def ranks(sim: np.ndarray, own: np.ndarray | None = None) -> np.ndarray:
 def retrieval_metrics(sim: np.ndarray, own: np.ndarray | None = None) -> Retrieval:
     """Recalls and median rank of a matrix of scores [n, m]; see `ranks`."""
     rank = ranks(sim, own)
-    recall = [100 * float(np.mean(rank <= k)) for k in (1, 5, 10)]
-    return Retrieval(*recall, float(np.median(rank)), len(rank))
+    first, five, ten = (100 * float(np.mean(rank <= k)) for k in (1, 5, 10))
+    return Retrieval(first, five, ten, float(np.median(rank)), len(rank))
 
 
 def _checked(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> None:

@@ -149,7 +149,7 @@ def cross_encode(
 
 def pool_text(hidden_nwd: Array, ids_nw: Array) -> Array:
     """Mean over words but the first ([SEP] counts), float32 [n, d]; 0 where only [CLS] is left."""
-    return _mean(hidden_nwd, (ids_nw != 0).at[:, 0].set(False))
+    return _mean(hidden_nwd, jnp.asarray(ids_nw != 0).at[:, 0].set(False))
 
 
 def pool_video(hidden_nfd: Array, mask_nf: Array) -> Array:

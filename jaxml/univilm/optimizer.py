@@ -33,10 +33,10 @@ def scale_by_bert_adam(
         zeros = jax.tree.map(jnp.zeros_like, params)
         return AdamState(zeros, zeros)
 
-    def update(grads: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
+    def update(updates: PyTree, state: Any, params: PyTree | None = None) -> tuple[PyTree, Any]:
         del params
-        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, grads)
-        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, grads)
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, updates)
         moves = jax.tree.map(lambda m, v: m / (jnp.sqrt(v) + eps), mu, nu)
         return moves, AdamState(mu, nu)
 

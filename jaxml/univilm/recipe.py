@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxml.core import config
 from jaxml.report.recipe import Context, Figure, Outcome, Recipe, Sample
-from jaxml.univilm import claims, evaluate, moving, pictures, study, words
+from jaxml.univilm import claims, evaluate, moving, pictures, plans, study, words
 from jaxml.univilm.config import PRESETS, Setting
 from jaxml.univilm.h100 import base
 from jaxml.univilm.study import Material, Study, StudyConfig
@@ -23,9 +23,9 @@ def run(cfg: StudyConfig, context: Context) -> Outcome:
     stages = cfg.setting.stages
     if context.scale == "h100":
         joint = stages["joint"]
-        jobs.run(study.gpu_plan(stages, joint.batch_size * joint.n_pair), context.say)
+        jobs.run(plans.gpu_plan(stages, joint.batch_size * joint.n_pair), context.say)
     else:
-        jobs.run(study.laptop_plan(stages), context.say)
+        jobs.run(plans.laptop_plan(stages), context.say)
     about = found.about
     why = "" if about.name == "mnist" else "MNIST is not here; set JAXML_DATA"
     figures = [f for f in (pictures.gains(jobs.rows), _clips(cfg, jobs, found)) if f]

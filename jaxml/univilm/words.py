@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from jaxml.core import check, files
 
@@ -156,7 +157,7 @@ def encode(vocab: Vocabulary, texts: Sequence[str], length: int) -> np.ndarray:
     return rows
 
 
-def decode(vocab: Vocabulary, ids: np.ndarray) -> list[str]:
+def decode(vocab: Vocabulary, ids: npt.ArrayLike) -> list[str]:
     """The text of each row [n, t]."""
     return [vocab.text(row[row != 0].tolist()) for row in np.asarray(ids)]
 

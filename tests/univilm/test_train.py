@@ -8,7 +8,7 @@ import pytest
 
 from jaxml.dist import mesh, shard
 from jaxml.dist.rules import DATA
-from jaxml.univilm import model, optimizer, train
+from jaxml.univilm import model, optimizer, stages, train
 from jaxml.univilm.clips import Batches, Clips, checked
 from jaxml.univilm.config import STAGES, TrainConfig
 from tests.univilm import oracle
@@ -73,8 +73,8 @@ def test_the_joint_loss_is_the_authors(cfg, params, tensors, clips):
     v = (video * mask[..., None]).sum(1) / mask.sum(1)[:, None]
     want = oracle.mil_nce(t @ v.T, 4, 2)
     ready = {k: jnp.asarray(x) for k, x in batch.items()}
-    rows = train._Rows(params, cfg, plan, ready, None, None)
-    assert float(jax.jit(lambda: train._joint(rows)["joint"])()) == pytest.approx(want, rel=1e-3)
+    rows = stages.Rows(params, cfg, plan, ready, None, None)
+    assert float(jax.jit(lambda: stages.losses(rows)["joint"])()) == pytest.approx(want, rel=1e-3)
 
 
 def test_pairs_stay_together_under_accumulation(clips):
