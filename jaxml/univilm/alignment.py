@@ -79,7 +79,7 @@ def pair_scores(
 
     parts = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), texts)
     num = text_nwd.shape[0] // chunk
-    row_keys = None if key is None else jax.random.split(keys[2], num)
+    row_keys = None if keys[2] is None else jax.random.split(keys[2], num)
     found = jax.lax.map(rows, (parts, row_keys))
     return found.reshape(text_nwd.shape[0], -1)
 
