@@ -75,6 +75,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "evaluate": ("jaxml.emu.commands:score", "nearest-neighbour accuracy by language"),
         "table": ("jaxml.emu.commands:table", "print a finished study and its verdicts"),
     },
+    "univilm": {
+        "pretrain": ("jaxml.univilm.commands:pretrain", "pre-train on narrated videos"),
+        "finetune": ("jaxml.univilm.commands:finetune", "fine-tune for retrieval or captions"),
+        "caption": ("jaxml.univilm.commands:caption", "write captions for videos"),
+        "retrieve": ("jaxml.univilm.commands:retrieve", "find clips in a folder by words"),
+    },
     "curate": {
         "run": ("jaxml.curate.commands:run", "run a pipeline of a TOML file over documents"),
         "dedup": ("jaxml.curate.commands:dedup", "remove exact and near duplicates"),

@@ -88,3 +88,58 @@ def read_animation(path: Path | str, max_frames: int | None = None) -> Animation
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise DataCorruptError(f"{path} is not a whole animated image ({error}).") from None
     return Animation(np.stack(frames), np.asarray(durations, np.float32))
+
+
+class Video(NamedTuple):
+    """Frames uint8 [t, y, x, 3] and the second each is shown at, float32 [t]."""
+
+    frames: np.ndarray
+    seconds: np.ndarray
+
+
+def read_video(
+    path: Path | str,
+    fps: float = 1.0,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
+) -> Video:
+    """Frames of a video file at a steady rate, by FFmpeg (the package av).
+
+    Args:
+      path: of the file, in any format FFmpeg decodes.
+      fps: frames kept of each second; where the video has fewer, all are.
+      size: (y, x) to scale frames to; None: as they are.
+      max_frames: read no more than these.
+
+    Raises:
+      ValueError: a number below its range.
+      DataNotFoundError: no such file.
+      DataCorruptError: not a video, or one without a picture.
+    """
+    import av
+    import av.error
+
+    path = Path(path)
+    check.positive(fps=fps)
+    if max_frames is not None:
+        check.positive(max_frames=max_frames)
+    if not path.is_file():
+        raise DataNotFoundError(f"{path} not found; expected a video file.")
+    frames, seconds, due = [], [], 0.0
+    height, width = size or (None, None)
+    try:
+        with av.open(str(path)) as container:
+            for frame in container.decode(video=0):
+                now = float(frame.time or 0.0)
+                if now + 1e-6 < due:
+                    continue
+                frames.append(frame.to_ndarray(format="rgb24", height=height, width=width))
+                seconds.append(now)
+                due = max(due + 1 / fps, now)
+                if len(frames) == max_frames:
+                    break
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
+        raise DataCorruptError(f"{path} is not a video that can be read ({error}).") from None
+    if not frames:
+        raise DataCorruptError(f"{path} holds no picture.")
+    return Video(np.stack(frames), np.asarray(seconds, np.float32))
