@@ -92,3 +92,70 @@ PRESETS: dict[str, TrainConfig] = {
         num_checks=16,
     ),
 }  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class VehicleConfig:
+    """The forecaster of vehicles.
+
+    Attributes:
+      num_modes: K, learned queries.
+      num_neighbours: nearest vehicles seen.
+      num_lines: nearest map polylines seen; 0 without a map.
+      width: of a token.
+      num_heads: of attention.
+      num_layers: of the encoder over tokens.
+      expected_weight: of the error expected under the forecast's own probabilities, metres.
+      probability_weight: of the cross-entropy to the mode that ends nearest.
+      max_accel: of a forecast action, m/s^2.
+      max_curvature: likewise, 1/m.
+    """
+
+    num_modes: int = 6
+    num_neighbours: int = 6
+    num_lines: int = 0
+    width: int = 64
+    num_heads: int = 4
+    num_layers: int = 2
+    expected_weight: float = 1.0
+    probability_weight: float = 0.3
+    max_accel: float = 6.0
+    max_curvature: float = 0.3
+
+    def __post_init__(self):
+        check.types(self)
+        check.positive(num_modes=self.num_modes, width=self.width, num_layers=self.num_layers)
+        check.positive(max_accel=self.max_accel, max_curvature=self.max_curvature)
+        check.at_least(0, num_neighbours=self.num_neighbours, num_lines=self.num_lines)
+        check.divides(num_heads=self.num_heads, width=self.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class VehicleTrainConfig:
+    """How the forecaster of vehicles is trained.
+
+    Attributes:
+      model: see `VehicleConfig`.
+      optim: optimiser; `total_steps` are the steps made.
+      batch_size: agents in a step.
+      num_checks: times that held-out training windows are looked at; the best is kept.
+      noise_m: standard deviation of noise added to observed positions.
+    """
+
+    model: VehicleConfig = VehicleConfig()
+    optim: OptimConfig = OptimConfig(
+        lr=1e-3, schedule="cosine", warmup_steps=50, total_steps=1200, final_lr_ratio=0.02,
+        b2=0.999, weight_decay=1e-2,
+    )  # fmt: skip
+    batch_size: int = 128
+    num_checks: int = 12
+    noise_m: float = 0.02
+
+    def __post_init__(self):
+        check.positive(batch_size=self.batch_size, num_checks=self.num_checks)
+        check.at_least(0, noise_m=self.noise_m)
+        if self.optim.total_steps % self.num_checks:
+            raise ValueError(
+                f"num_checks must divide total_steps; got num_checks={self.num_checks}, "
+                f"total_steps={self.optim.total_steps}."
+            )
