@@ -10,24 +10,24 @@ from jaxml.driving.prediction import eigen
 from jaxml.driving.prediction.config import SocialConfig
 from jaxml.driving.prediction.eigen import EigenSpace
 from jaxml.driving.prediction.observed import Observed
-from jaxml.driving.prediction.social import Forecast
+from jaxml.driving.prediction.social import Coded
 
 
 def loss(
-    cfg: SocialConfig, space: EigenSpace, seen: Observed, forecast: Forecast, truth: Array
+    cfg: SocialConfig, space: EigenSpace, seen: Observed, coded: Coded, truth: Array
 ) -> tuple[Array, dict[str, Array]]:
     """Mean loss [] over agents, and its parts.
 
     Args:
       cfg: weights.
-      space: that `forecast` was made in.
+      space: that the forecast was made in.
       seen: pasts.
-      forecast: see `social.apply`.
+      coded: see `social.predict`.
       truth: [n, s, 2], relative as the forecast is.
     """
     own = eigen.frame(seen.past, space.threshold)
     wanted = eigen.encode(space.future_basis, own, truth)
-    given = jax.vmap(lambda x: eigen.encode(space.future_basis, own, x), 1, 1)(forecast.paths)
+    forecast, given = coded
     apart = jnp.sqrt(jnp.sum((given - wanted[:, None]) ** 2, -1) + 1e-9)
     gap = jnp.sqrt(jnp.sum((forecast.paths - truth[:, None]) ** 2, -1) + 1e-9)
     ade, fde = jnp.mean(gap, -1), gap[..., -1]

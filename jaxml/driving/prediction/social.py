@@ -122,8 +122,15 @@ def embed(p: PyTree, cfg: SocialConfig, space: EigenSpace, own: Frame, seen: Obs
     return norm.layer(p["head_norm"], x[:, 0])
 
 
-def apply(p: PyTree, cfg: SocialConfig, space: EigenSpace, seen: Observed) -> Forecast:
-    """Forecasts every agent from the past alone.
+class Coded(NamedTuple):
+    """A forecast and its coefficients [n, m, k], which the loss compares."""
+
+    forecast: Forecast
+    coefficients: Array
+
+
+def predict(p: PyTree, cfg: SocialConfig, space: EigenSpace, seen: Observed) -> Coded:
+    """Forecasts every agent from the past alone, with the coefficients of the paths.
 
     Args:
       p: from `init`.
@@ -137,10 +144,14 @@ def apply(p: PyTree, cfg: SocialConfig, space: EigenSpace, seen: Observed) -> Fo
     num_steps = space.future_basis.shape[1] // 2
     modes, width = out[:, :-num_steps].reshape(n, 2, m, k + 1), out[:, -num_steps:]
     modes = jnp.where(own.moves[:, None, None], modes[:, 1], modes[:, 0])
-    paths = eigen.decode(
-        space.future_basis, own, eigen.choose(own, space.anchors) + modes[..., :k]
-    )
+    coefficients = eigen.choose(own, space.anchors) + modes[..., :k]
+    paths = eigen.decode(space.future_basis, own, coefficients)
     base = 0.1 + 0.05 * jnp.arange(num_steps, dtype=out.dtype)
     scale = base[None] * jnp.exp(jnp.clip(width, -4.0, 4.0))
     scale = jnp.broadcast_to(scale[:, None], paths.shape[:3])
-    return Forecast(paths, jax.nn.log_softmax(modes[..., k]), scale)
+    return Coded(Forecast(paths, jax.nn.log_softmax(modes[..., k]), scale), coefficients)
+
+
+def apply(p: PyTree, cfg: SocialConfig, space: EigenSpace, seen: Observed) -> Forecast:
+    """`predict` without the coefficients."""
+    return predict(p, cfg, space, seen).forecast

@@ -103,8 +103,8 @@ def make_steps(cfg: TrainConfig, num_steps: int) -> Callable[..., tuple[Carry, A
     optimizer = _optimizer(cfg)
 
     def one(params: PyTree, space: EigenSpace, seen: Observed, future: Array) -> Array:
-        forecast = social.apply(params, cfg.model, space, seen)
-        return objective.loss(cfg.model, space, seen, forecast, future)[0]
+        coded = social.predict(params, cfg.model, space, seen)
+        return objective.loss(cfg.model, space, seen, coded, future)[0]
 
     def update(params, opt, space, seen, future):
         value, grads = jax.value_and_grad(one)(params, space, seen, future)

@@ -38,13 +38,6 @@ def truth(windows: Windows) -> np.ndarray:
     return scenes.to_frame(scenes.pose(windows), windows.future).astype(np.float32)
 
 
-def split(windows: Windows, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows to choose on: whole windows, so that no scene is in both."""
-    groups = np.random.default_rng(seed).permutation(np.unique(windows.group))
-    held = np.isin(windows.group, groups[: int(share * len(groups))])
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
 def _mirror(scene: Scene, future: Array, sign: Array) -> tuple[Scene, Array]:
     """The same roads the other way round, where `sign` [n] is -1."""
     one = jnp.ones_like(sign)
@@ -93,37 +86,44 @@ def make_steps(cfg: VehicleTrainConfig, num_steps: int, step_s: float) -> Callab
 
 
 def fit(
-    key: Key, cfg: VehicleTrainConfig, windows: Windows, *, roads: Map | None = None,
-    held_out: float = 0.2, say: Callable[[str], None] = lambda line: None,
-) -> PyTree:  # fmt: skip
-    """Trains on windows; a share of them, held out by whole windows, chooses the check kept.
+    key: Key, cfg: VehicleTrainConfig, windows: Windows, choice: Windows, *,
+    roads: Map | None = None, say: Callable[[str], None] = lambda line: None,
+) -> tuple[PyTree, float]:  # fmt: skip
+    """Trains on windows; others, of drives that are not trained on, choose the check kept.
 
     Args:
       key: of everything.
       cfg: settings.
       windows: to train on.
+      choice: that choose: ADE + FDE / 2 of the most likely path.
       roads: the map, if the model sees one.
-      held_out: share of windows that choose.
       say: told the scores.
+
+    Returns:
+      Parameters, and their score on `choice`.
     """
-    seen = scenes.see(windows, cfg.model.num_neighbours, cfg.model.num_lines, roads)
-    future, (rows, held) = truth(windows), split(windows, held_out)
-    train, ahead = jax.tree.map(lambda x: jnp.asarray(x[rows]), (seen, future))
-    kept, wanted = jax.tree.map(lambda x: jnp.asarray(x[held]), (seen, future))
-    params = vector.init(rng.fold(key, "init"), cfg.model, future.shape[1])
+    model, step_s = cfg.model, windows.step_s
+    (train, ahead), (kept, wanted) = (
+        jax.tree.map(
+            jnp.asarray, (scenes.see(w, model.num_neighbours, model.num_lines, roads), truth(w))
+        )
+        for w in (windows, choice)
+    )
+    params = vector.init(rng.fold(key, "init"), model, ahead.shape[1])
     opt, count = optim.make(cfg.optim).init(params), jnp.int32(0)
-    steps = make_steps(cfg, cfg.optim.total_steps // cfg.num_checks, windows.step_s)
-    run = jax.jit(lambda p: _scores(vector.apply(p, cfg.model, kept, windows.step_s), wanted))
+    steps = make_steps(cfg, cfg.optim.total_steps // cfg.num_checks, step_s)
+    run = jax.jit(lambda p: _scores(vector.apply(p, model, kept, step_s), wanted))
     best, lowest = params, np.inf
     for check_ in range(cfg.num_checks):
         params, opt, count, losses = steps(
             params, opt, count, train, ahead, rng.fold(key, "steps")
         )
-        ade, fde = (float(jnp.mean(run(params)[name])) for name in ("ml_ade", "ml_fde"))
-        say(f"check {check_ + 1}: loss {losses.mean():.3f}, held out {ade:.3f}/{fde:.3f}")
+        found = run(params)
+        ade, fde = (float(jnp.mean(found[name])) for name in ("ml_ade", "ml_fde"))
+        say(f"check {check_ + 1}: loss {losses.mean():.3f}, to choose {ade:.3f}/{fde:.3f}")
         if ade + 0.5 * fde < lowest:
             best, lowest = params, ade + 0.5 * fde
-    return best
+    return best, float(lowest)
 
 
 def _scores(found: Gaussians, future: Array) -> dict[str, Array]:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxml.core import check
 from jaxml.driving.tracks import archive
 from jaxml.driving.tracks.windows import Windows, concatenate, cut
 from jaxml.inputs.source import Provenance
@@ -51,7 +50,8 @@ def parse(text: str, name: str = "") -> Windows:
         rows = np.loadtxt(io.StringIO(text), ndmin=2)
     except ValueError as error:
         raise ValueError(f"{name}: lines must hold frame, agent, x, y; {error}.") from None
-    check.shape(f"rows of {name or 'text'}", rows, ["n", 4])
+    if rows.shape[1:] != (4,):
+        raise ValueError(f"{name}: lines must hold frame, agent, x, y; got {rows.shape[1]} numbers.")
     if np.any(np.diff(rows[:, 0]) < 0):
         raise ValueError(f"frames must ascend; {name} does not.")
     frames, index = np.unique(rows[:, 0], return_inverse=True)

@@ -17,6 +17,8 @@ from jaxml.inputs.source import Provenance
 
 VALIDATION = (1, 6, 8, 10, 12, 13, 14, 15, 16, 18, 19)
 """Sequences of AB3DMOT's validation split; the other ten are trained on."""
+CHOICE = (3, 7, 20)
+"""Sequences among those trained on that choose the checkpoint; whole, as windows overlap."""
 TRAIN = tuple(i for i in range(21) if i not in VALIDATION)
 KINDS = {"vehicle": ("Car", "Van", "Truck", "Tram"), "person": ("Pedestrian", "Cyclist")}
 NUM_PAST, NUM_FUTURE, STRIDE, EVERY, STEP_S = 5, 15, 2, 5, 0.2
@@ -182,15 +184,27 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
     return drives, about
 
 
-def load(kind: str = "vehicle", path: str | None = None) -> tuple[Windows, Windows, Provenance]:
-    """Windows to train on, windows of the validation sequences, and where they came from.
+class Split(NamedTuple):
+    """Windows of the training sequences (all, and in two parts) and of the validation ones."""
+
+    train: Windows
+    fit: Windows
+    choice: Windows
+    validation: Windows
+
+
+def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provenance]:
+    """Windows by part, and where they came from.
 
     Raises:
       DataNotFoundError: see `layouts`.
     """
     drives, about = layouts(path)
-    train, validation = (
-        concatenate(name, [windows(drives[i], kind) for i in numbers])
-        for name, numbers in (("kitti-train", TRAIN), ("kitti-val", VALIDATION))
-    )
-    return train, validation, about
+    fit = tuple(i for i in TRAIN if i not in CHOICE)
+    parts = {"train": TRAIN, "fit": fit, "choice": CHOICE, "validation": VALIDATION}
+    return Split(
+        *(
+            concatenate(f"kitti-{name}", [windows(drives[i], kind) for i in numbers])
+            for name, numbers in parts.items()
+        )
+    ), about
