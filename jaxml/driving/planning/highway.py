@@ -35,12 +35,12 @@ class HighwayConfig:
     """
 
     num_lanes: int = 3
-    num_vehicles: int = 20
+    num_vehicles: int = 15
     density: float = 1.0
     num_seen: int = 12
-    duration_s: float = 20.0
+    duration_s: float = 12.0
     step_s: float = 0.2
-    simulation_hz: int = 15
+    simulation_hz: int = 5
     speed: float = 28.0
 
     def __post_init__(self):
@@ -95,7 +95,7 @@ def make(cfg: HighwayConfig) -> Any:
         "steering_range": [-STEER, STEER], "longitudinal": True, "lateral": True,
     }  # fmt: skip
     return gymnasium.make(
-        "highway-v0",
+        "highway-fast-v0",
         config={
             "observation": observation, "action": action, "lanes_count": cfg.num_lanes,
             "vehicles_count": cfg.num_vehicles, "vehicles_density": cfg.density,

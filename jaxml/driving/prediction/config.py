@@ -112,11 +112,11 @@ class VehicleConfig:
     """
 
     num_modes: int = 6
-    num_neighbours: int = 6
+    num_neighbours: int = 4
     num_lines: int = 0
-    width: int = 64
+    width: int = 32
     num_heads: int = 4
-    num_layers: int = 2
+    num_layers: int = 1
     expected_weight: float = 1.0
     probability_weight: float = 0.3
     max_accel: float = 6.0
@@ -140,20 +140,22 @@ class VehicleTrainConfig:
       batch_size: agents in a step.
       num_checks: times that held-out training windows are looked at; the best is kept.
       noise_m: standard deviation of noise added to observed positions.
+      stretch: worlds are drawn up to exp(stretch) times larger or smaller.
     """
 
     model: VehicleConfig = VehicleConfig()
     optim: OptimConfig = OptimConfig(
-        lr=1e-3, schedule="cosine", warmup_steps=50, total_steps=1200, final_lr_ratio=0.02,
-        b2=0.999, weight_decay=1e-2,
+        lr=7e-4, schedule="cosine", warmup_steps=50, total_steps=1200, final_lr_ratio=0.02,
+        b2=0.999, weight_decay=5e-2,
     )  # fmt: skip
     batch_size: int = 128
     num_checks: int = 12
-    noise_m: float = 0.02
+    noise_m: float = 0.04
+    stretch: float = 0.3
 
     def __post_init__(self):
         check.positive(batch_size=self.batch_size, num_checks=self.num_checks)
-        check.at_least(0, noise_m=self.noise_m)
+        check.at_least(0, noise_m=self.noise_m, stretch=self.stretch)
         if self.optim.total_steps % self.num_checks:
             raise ValueError(
                 f"num_checks must divide total_steps; got num_checks={self.num_checks}, "

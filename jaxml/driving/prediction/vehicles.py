@@ -48,6 +48,16 @@ def _mirror(scene: Scene, future: Array, sign: Array) -> tuple[Scene, Array]:
     ), future * two[:, None]  # fmt: skip
 
 
+def _scaled(scene: Scene, future: Array, size: Array) -> tuple[Scene, Array]:
+    """A world `size` [n] times as large: other speeds, the same shapes."""
+    one = jnp.ones_like(size)
+    four = jnp.stack([size, size, one, one], -1)
+    return scene._replace(
+        history=scene.history * four[:, None], others=scene.others * four[:, None, None],
+        lines=scene.lines * four[:, None, None],
+    ), future * size[:, None, None]  # fmt: skip
+
+
 def _noisy(scene: Scene, key: Key, noise_m: float) -> Scene:
     """Noise on observed places, not on the last one, which is the origin."""
 
@@ -74,6 +84,10 @@ def make_steps(cfg: VehicleTrainConfig, num_steps: int, step_s: float) -> Callab
             drawn, ahead = jax.tree.map(lambda x: x[rows], (scene, future))
             left = jax.random.bernoulli(rng.fold(own, "mirror"), 0.5, (cfg.batch_size,))
             drawn, ahead = _mirror(drawn, ahead, jnp.where(left, 1.0, -1.0))
+            size = jax.random.uniform(
+                rng.fold(own, "size"), left.shape, minval=-cfg.stretch, maxval=cfg.stretch
+            )
+            drawn, ahead = _scaled(drawn, ahead, jnp.exp(size))
             drawn = _noisy(drawn, rng.fold(own, "noise"), cfg.noise_m)
             value, grads = jax.value_and_grad(lost)(params, drawn, ahead)
             updates, opt = optimizer.update(grads, opt, params)

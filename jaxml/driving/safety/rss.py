@@ -55,12 +55,13 @@ def lateral(left: Array, right: Array, cfg: RSSConfig) -> Array:
       cfg: assumptions.
     """
     a, b, rho = cfg.lateral_accel_max, cfg.lateral_brake_min, cfg.response_s
-    after_left, after_right = left + a * rho, right - a * rho
-    way_left = (left + after_left) / 2 * rho
-    way_right = (right + after_right) / 2 * rho
-    way_left = way_left + jnp.sign(after_left) * after_left**2 / (2 * b)
-    way_right = way_right + jnp.sign(after_right) * after_right**2 / (2 * b)
-    return cfg.margin_m + jnp.maximum(way_left - way_right, 0.0)
+
+    def way(towards: Array) -> Array:
+        """Towards the other: during the response time, and braking if it still approaches."""
+        after = towards + a * rho
+        return (towards + after) / 2 * rho + jnp.maximum(after, 0.0) ** 2 / (2 * b)
+
+    return jnp.maximum(cfg.margin_m + way(left) + way(-right), 0.0)
 
 
 class Response(NamedTuple):

@@ -17,7 +17,7 @@ from jaxml.inputs.source import Provenance
 
 VALIDATION = (1, 6, 8, 10, 12, 13, 14, 15, 16, 18, 19)
 """Sequences of AB3DMOT's validation split; the other ten are trained on."""
-CHOICE = (3, 7, 20)
+CHOICE = (2, 7)
 """Sequences among those trained on that choose the checkpoint; whole, as windows overlap."""
 TRAIN = tuple(i for i in range(21) if i not in VALIDATION)
 KINDS = {"vehicle": ("Car", "Van", "Truck", "Tram"), "person": ("Pedestrian", "Cyclist")}
@@ -148,8 +148,13 @@ def tracks(drive: Layout, kinds: tuple[str, ...]) -> dict[int, tuple[np.ndarray,
     return found
 
 
-def windows(drive: Layout, kind: str) -> Windows:
-    """Windows of one drive, one every half second.
+def windows(drive: Layout, kind: str, every: int = EVERY) -> Windows:
+    """Windows of one drive, by default one every half second.
+
+    Args:
+      drive: its boxes.
+      kind: "vehicle" or "person".
+      every: raw frames (10 Hz) from one window to the next.
 
     Raises:
       ValueError: another kind than "vehicle" or "person".
@@ -158,7 +163,7 @@ def windows(drive: Layout, kind: str) -> Windows:
     found = tracks(drive, KINDS[kind])
     last = max((int(frames[-1]) for frames, _ in found.values()), default=-1)
     return cut(
-        drive.name, found, range(0, last + 1, EVERY),
+        drive.name, found, range(0, last + 1, every),
         num_past=NUM_PAST, num_future=NUM_FUTURE, stride=STRIDE, step_s=STEP_S,
     )  # fmt: skip
 
@@ -185,7 +190,8 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
 
 
 class Split(NamedTuple):
-    """Windows of the training sequences (all, and in two parts) and of the validation ones."""
+    """Windows of the training sequences (all; those fitted, cut at every frame; those that choose)
+    and of the validation sequences."""
 
     train: Windows
     fit: Windows
@@ -201,10 +207,13 @@ def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provena
     """
     drives, about = layouts(path)
     fit = tuple(i for i in TRAIN if i not in CHOICE)
-    parts = {"train": TRAIN, "fit": fit, "choice": CHOICE, "validation": VALIDATION}
+    parts = {
+        "train": (TRAIN, EVERY), "fit": (fit, 1), "choice": (CHOICE, EVERY),
+        "validation": (VALIDATION, EVERY),
+    }  # fmt: skip
     return Split(
         *(
-            concatenate(f"kitti-{name}", [windows(drives[i], kind) for i in numbers])
-            for name, numbers in parts.items()
+            concatenate(f"kitti-{name}", [windows(drives[i], kind, every) for i in numbers])
+            for name, (numbers, every) in parts.items()
         )
     ), about
