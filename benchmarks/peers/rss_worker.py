@@ -10,7 +10,16 @@ import time
 
 from ad_rss import physics, rss
 
-RESPONSE, A_MAX, B_MIN, B_MAX, B_CORRECT, LAT_A, LAT_B, MARGIN = 1.0, 3.5, 4.0, 8.0, 3.0, 0.2, 0.8, 0.1
+RESPONSE, A_MAX, B_MIN, B_MAX, B_CORRECT, LAT_A, LAT_B, MARGIN = (
+    1.0,
+    3.5,
+    4.0,
+    8.0,
+    3.0,
+    0.2,
+    0.8,
+    0.1,
+)
 
 
 def dynamics():

@@ -46,11 +46,15 @@ def test_actions_are_clipped_in_rollouts():
 def case(seed):
     """A start off a straight reference."""
     random = np.random.default_rng(seed)
-    state = jnp.float32([0, random.uniform(-2, 2), random.uniform(-0.2, 0.2), random.uniform(6, 14)])
+    state = jnp.float32(
+        [0, random.uniform(-2, 2), random.uniform(-0.2, 0.2), random.uniform(6, 14)]
+    )
     way = 10.0 * 0.2 * jnp.arange(1, 9, dtype=jnp.float32)
     path = jnp.stack([way, jnp.zeros(8), jnp.zeros(8)], -1)
     problem = mpc.follow(state, path, jnp.full(8, 10.0))
-    return problem._replace(obstacles=jnp.full((8, 1, 2), jnp.float32(6.0)), extent=jnp.full((1, 2), 2.0))
+    return problem._replace(
+        obstacles=jnp.full((8, 1, 2), jnp.float32(6.0)), extent=jnp.full((1, 2), 2.0)
+    )
 
 
 def stack(problems):

@@ -115,7 +115,9 @@ def see(cfg: HighwayConfig, rows: np.ndarray) -> Traffic:
         [rows[..., 1:3], heading[..., None], size, speed[..., None]], -1, dtype=np.float32
     )
     mask = rows[:, 1:, 0] > 0.5
-    lanes = np.broadcast_to(np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(rows), cfg.num_lanes))
+    lanes = np.broadcast_to(
+        np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(rows), cfg.num_lanes)
+    )
     wanted = np.full(len(rows), cfg.speed, np.float32)
     return Traffic(*(jnp.asarray(x) for x in (cars[:, 0], cars[:, 1:], mask, lanes, wanted)))
 
@@ -170,6 +172,8 @@ def moments(cfg: HighwayConfig, drives: Drives, every: int) -> Traffic:
     t = np.arange(0, drives.ego.shape[1], every)
     keep = t[None] < drives.steps[:, None]
     ego, others, mask = (x[:, t][keep] for x in drives[:3])
-    lanes = np.broadcast_to(np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(ego), cfg.num_lanes))
+    lanes = np.broadcast_to(
+        np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(ego), cfg.num_lanes)
+    )
     wanted = np.full(len(ego), cfg.speed, np.float32)
     return Traffic(*(jnp.asarray(x) for x in (ego, others, mask, lanes, wanted)))

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxml.core import config, files, rng, tree, weights
+from jaxml.core import config, files, rng, tree
 from jaxml.driving.prediction import baselines, evaluate, gan_train, train, vehicles
 from jaxml.driving.prediction.config import PRESETS, TrainConfig, VehicleConfig, VehicleTrainConfig
 from jaxml.driving.tracks import ethucy, kitti
@@ -84,7 +83,9 @@ def social_run(folds: dict[str, Fold], cfg: TrainConfig, seed: int, keep: Path |
                 f"{mean.ml_ade:.4f}/{mean.ml_fde:.4f} likely, {mean.collision:.4f}")  # fmt: skip
     if keep is not None:
         flat = tree.flatten({"params": fitted.params, "space": fitted.space._asdict()})
-        weights.write(keep, {n: jnp.asarray(x) for n, x in flat.items()})
+        arrays = {n.replace("/", "|"): np.asarray(x) for n, x in flat.items()}
+        with files.aside(keep) as part, part.open("wb") as out:
+            np.savez(out, **arrays)  # pyright: ignore[reportArgumentType]
     agents = 5 * cfg.batch_size * cfg.optim.total_steps
     return {
         "seed": seed, "config": config.to_dict(cfg), "wall_s": wall, "agents": agents,
@@ -107,7 +108,9 @@ def rows_of_lines(folds: dict[str, Fold]) -> dict:
         wide = np.full(paths.shape[:3], 0.3, np.float32)
         found["anchors"][name] = evaluate.score(fold.test, evaluate.Forecast(paths, flat, wide))
     return {
-        row: {n: r._asdict() for n, r in {**rows, "mean": evaluate.mean(list(rows.values()))}.items()}
+        row: {
+            n: r._asdict() for n, r in {**rows, "mean": evaluate.mean(list(rows.values()))}.items()
+        }
         for row, rows in found.items()
     }
 
@@ -206,7 +209,7 @@ def _pedestrians(args: argparse.Namespace, folds: dict[str, Fold], base: TrainCo
         for name, cfg in (("social", best), ("alone", alone(best))):
             if minutes() < args.minutes:
                 path = args.out / f"{name}-{seed}.json"
-                place = args.out / "social.safetensors" if (name, seed) == ("social", 0) else None
+                place = args.out / "social.npz" if (name, seed) == ("social", 0) else None
                 keep(path, lambda c=cfg, s=seed, w=place: social_run(folds, c, s, w))
 
 

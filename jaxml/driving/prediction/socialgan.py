@@ -205,6 +205,7 @@ def start(key: Key, cfg: GanConfig) -> GanState:
 
 def make_step(cfg: GanConfig) -> Callable[[GanState, Crowd, Key], tuple[GanState, Array]]:
     """`(state, crowd, key) -> (state, variety loss)`: one update of each side."""
+
     def losses(p: PyTree, crowd: Crowd, key: Key) -> tuple[Array, Array]:
         truth = crowd.future - crowd.past[:, :, -1:]
         shape = (cfg.num_samples, crowd.mask.shape[0], cfg.noise)

@@ -129,9 +129,7 @@ def fit(
     run = jax.jit(lambda p: _scores(vector.apply(p, model, kept, step_s), wanted))
     best, lowest = params, np.inf
     for check_ in range(cfg.num_checks):
-        params, opt, count, losses = steps(
-            params, opt, count, train, ahead, rng.fold(key, "steps")
-        )
+        params, opt, count, losses = steps(params, opt, count, train, ahead, rng.fold(key, "steps"))
         found = run(params)
         ade, fde = (float(jnp.mean(found[name])) for name in ("ml_ade", "ml_fde"))
         say(f"check {check_ + 1}: loss {losses.mean():.3f}, to choose {ade:.3f}/{fde:.3f}")

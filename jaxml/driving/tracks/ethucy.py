@@ -51,7 +51,9 @@ def parse(text: str, name: str = "") -> Windows:
     except ValueError as error:
         raise ValueError(f"{name}: lines must hold frame, agent, x, y; {error}.") from None
     if rows.shape[1:] != (4,):
-        raise ValueError(f"{name}: lines must hold frame, agent, x, y; got {rows.shape[1]} numbers.")
+        raise ValueError(
+            f"{name}: lines must hold frame, agent, x, y; got {rows.shape[1]} numbers."
+        )
     if np.any(np.diff(rows[:, 0]) < 0):
         raise ValueError(f"frames must ascend; {name} does not.")
     frames, index = np.unique(rows[:, 0], return_inverse=True)
