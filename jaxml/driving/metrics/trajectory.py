@@ -41,7 +41,7 @@ def displacement(paths: Array, truth: Array) -> Errors:
 
 
 def best_per_agent(paths: Array, truth: Array) -> Errors:
-    """minADE and minFDE over samples, each agent and each error by itself (the modern variant)."""
+    """MinADE and minFDE over samples, each agent and each error by itself (the modern variant)."""
     return Errors(*(jnp.min(x, 1) for x in displacement(paths, truth)))
 
 

@@ -80,12 +80,11 @@ def make(cfg: HighwayConfig) -> Any:
     """
     try:
         import gymnasium
-        import highway_env
+        import highway_env  # noqa: F401  (registers its environments)
     except ImportError:
         raise ImportError(
             "the closed loop needs highway-env: pip install 'jaxml-lab[driving]'."
         ) from None
-    highway_env.register_highway_envs() if hasattr(highway_env, "register_highway_envs") else None
     observation = {
         "type": "Kinematics", "features": list(FEATURES), "absolute": True, "normalize": False,
         "vehicles_count": cfg.num_seen + 1, "see_behind": True, "order": "sorted",

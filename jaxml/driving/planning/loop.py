@@ -65,7 +65,8 @@ def learn(key: Key, cfg: LoopConfig, say: Callable[[str], None] = lambda line: N
     seen, wanted = lessons(key, cfg)
     params, losses = imitation.fit(rng.fold(key, "fit"), cfg.learner, seen, wanted)
     say(
-        f"imitation: {len(wanted)} lessons, loss {losses[:20].mean():.3f} -> {losses[-20:].mean():.3f}"
+        f"imitation: {len(wanted)} lessons, loss {losses[:20].mean():.3f} to "
+        f"{losses[-20:].mean():.3f}"
     )
     return params
 

@@ -27,8 +27,8 @@ class SocialConfig:
 
     num_vectors: int = 6
     num_modes: int = 20
-    num_neighbours: int = 8
-    width: int = 64
+    num_neighbours: int = 6
+    width: int = 48
     num_heads: int = 4
     num_layers: int = 1
     quantile: float = 0.4
@@ -59,11 +59,11 @@ class TrainConfig:
 
     model: SocialConfig = SocialConfig()
     optim: OptimConfig = OptimConfig(
-        lr=2e-3, schedule="cosine", warmup_steps=50, total_steps=1500, final_lr_ratio=0.02,
+        lr=2e-3, schedule="cosine", warmup_steps=50, total_steps=1000, final_lr_ratio=0.02,
         b2=0.999, weight_decay=1e-4,
     )  # fmt: skip
-    batch_size: int = 256
-    num_checks: int = 5
+    batch_size: int = 192
+    num_checks: int = 4
 
     def __post_init__(self):
         check.positive(batch_size=self.batch_size, num_checks=self.num_checks)

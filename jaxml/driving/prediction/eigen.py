@@ -51,7 +51,7 @@ def frame(past: Array, threshold: Array | float) -> Frame:
 
 
 def _times(paths: Array, matrix: Array) -> Array:
-    """Row vectors [n, ..., 2] times matrices [n, 2, 2], element by element: faster than 2x2 dots."""
+    """Row vectors [n, ..., 2] times matrices [n, 2, 2], by elements: faster than 2x2 dots."""
     shape = (matrix.shape[0],) + (1,) * (paths.ndim - 2)
     x, y = paths[..., 0], paths[..., 1]
     (xx, xy), (yx, yy) = ([matrix[:, i, j].reshape(shape) for j in (0, 1)] for i in (0, 1))
@@ -117,8 +117,8 @@ class EigenSpace(NamedTuple):
         parts = [[], [], []]
         for index in (0, 1):
             rows = place.moves == bool(index)
-            check.at_least(num_anchors, **{f"paths that {'stand move'.split()[index]}": rows.sum()})
-            own = Frame(*(x[rows] for x in place))
+            check.at_least(num_anchors, **{f"paths that {['stand', 'move'][index]}": rows.sum()})
+            own = jax.tree.map(lambda x, rows=rows: x[rows], place)
             seen, ahead = (
                 np.asarray(normalise(own, jnp.asarray(x[rows]))).reshape(rows.sum(), -1)
                 for x in (past64, future64)

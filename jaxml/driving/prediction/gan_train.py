@@ -13,7 +13,7 @@ from jaxml.core import check, rng
 from jaxml.core.types import Key, PyTree
 from jaxml.driving.prediction import evaluate, socialgan
 from jaxml.driving.prediction.social import Forecast
-from jaxml.driving.prediction.socialgan import Crowd, GanConfig, GanState
+from jaxml.driving.prediction.socialgan import GanConfig, GanState
 from jaxml.driving.tracks.ethucy import Fold
 from jaxml.driving.tracks.windows import Windows
 

@@ -1,5 +1,4 @@
-"""The loss of the pedestrian forecaster (EigenTrajectory's three minima and what probabilities
-need)."""
+"""The loss of pedestrian forecasts: EigenTrajectory's minima and what probabilities need."""
 
 import jax
 import jax.numpy as jnp

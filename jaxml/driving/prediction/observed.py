@@ -1,6 +1,6 @@
 """What a forecaster is given: the past of an agent and of those beside it, and nothing else."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -19,10 +19,10 @@ class Observed(NamedTuple):
       place: the agent's last position relative to the mean of its window's, [n, 2].
     """
 
-    past: Array
-    others: Array
-    mask: Array
-    place: Array
+    past: Any
+    others: Any
+    mask: Any
+    place: Any
 
 
 def observe(windows: Windows, num_neighbours: int) -> Observed:
@@ -38,9 +38,8 @@ def observe(windows: Windows, num_neighbours: int) -> Observed:
     past = windows.past - origin[:, None]
     others = windows.past[rows] - origin[:, None, None]
     place = origin - mean[windows.group]
-    return Observed(
-        *(np.asarray(x, np.float32) for x in (past, others)), mask, np.asarray(place, np.float32)
-    )
+    past, others, place = (np.asarray(x, np.float32) for x in (past, others, place))
+    return Observed(past, others, mask, place)
 
 
 def truth(windows: Windows) -> np.ndarray:

@@ -1,11 +1,10 @@
 """What the forecaster of vehicles is given: polylines in the frame of the agent it is about."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxml.core import check
-from jaxml.core.types import Array
 from jaxml.driving.tracks import argoverse
 from jaxml.driving.tracks.argoverse import Map
 from jaxml.driving.tracks.windows import Windows, neighbours
@@ -26,13 +25,13 @@ class Scene(NamedTuple):
       size: length and width, metres [n, 2].
     """
 
-    history: Array
-    others: Array
-    others_mask: Array
-    lines: Array
-    lines_mask: Array
-    kind: Array
-    size: Array
+    history: Any
+    others: Any
+    others_mask: Any
+    lines: Any
+    lines_mask: Any
+    kind: Any
+    size: Any
 
 
 class Pose(NamedTuple):

@@ -4,7 +4,7 @@ An agent attends to its neighbours in its own frame, so the forecast turns and m
 world; each anchor gets a correction, a probability, and each step a width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,9 @@ class Forecast(NamedTuple):
       scale: standard deviation of a position around its mode, metres [n, m, s].
     """
 
-    paths: Array
-    log_prob: Array
-    scale: Array
+    paths: Any
+    log_prob: Any
+    scale: Any
 
 
 def _attention(cfg: SocialConfig) -> AttentionConfig:

@@ -55,9 +55,9 @@ class GanConfig:
 class Crowd(NamedTuple):
     """Windows as rectangles: positions relative to its first agent's last one, metres."""
 
-    past: Array
-    future: Array
-    mask: Array
+    past: Any
+    future: Any
+    mask: Any
 
 
 def crowds(windows: Windows, most: int) -> tuple[Crowd, np.ndarray]:
@@ -82,7 +82,7 @@ def crowds(windows: Windows, most: int) -> tuple[Crowd, np.ndarray]:
         arrays.append(full.reshape(len(groups), most, *x.shape[1:]))
     mask = np.zeros(shape, bool)
     mask[flat[kept]] = True
-    return Crowd(*arrays, mask.reshape(len(groups), most)), flat
+    return Crowd(arrays[0], arrays[1], mask.reshape(len(groups), most)), flat
 
 
 def params(cfg: GanConfig) -> PyTree:

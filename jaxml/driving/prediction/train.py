@@ -195,12 +195,18 @@ def fit(
         ]
         better = np.array(now) < np.min(scores, 0) if scores else np.ones(len(names), bool)
         scores.append(now)
-        best = jax.tree.map(
-            lambda new, old: jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old),
-            carry.params, best,
-        )  # fmt: skip
+        best = _better(jnp.asarray(better), carry.params, best)
         say(f"check {check_ + 1}: loss {losses.mean():.4f}, validation {np.mean(now):.4f}")
     return Fitted(best, stacked, np.array(scores), names)
+
+
+def _better(better: Array, new: PyTree, old: PyTree) -> PyTree:
+    """Of every fold the new parameters where they are better."""
+
+    def one(new: Array, old: Array) -> Array:
+        return jnp.where(better.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+    return jax.tree.map(one, new, old)
 
 
 def anchors_only(space: EigenSpace, windows: Windows) -> np.ndarray:

@@ -6,7 +6,7 @@ curvatures, which the bicycle model turns into a path, with a Gaussian around ev
 a probability.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,10 +34,10 @@ class Gaussians(NamedTuple):
       correlation: in (-1, 1), [n, k, s].
     """
 
-    paths: Array
-    log_prob: Array
-    log_scale: Array
-    correlation: Array
+    paths: Any
+    log_prob: Any
+    log_scale: Any
+    correlation: Any
 
 
 def _attention(cfg: VehicleConfig) -> AttentionConfig:
@@ -177,8 +177,11 @@ def nll(found: Gaussians, truth: Array) -> Array:
 
 
 def loss(cfg: VehicleConfig, found: Gaussians, truth: Array) -> tuple[Array, dict[str, Array]]:
-    """Mean loss [] and its parts: NLL of the mode that ends nearest, its cross-entropy, and the
-    error expected under the forecast's own probabilities."""
+    """Mean loss [] and its parts.
+
+    NLL of the mode that ends nearest, its cross-entropy, and the error expected under the
+    forecast's own probabilities.
+    """
     gap = jnp.sqrt(jnp.sum((found.paths - truth[:, None]) ** 2, -1) + 1e-6)
     nearest = jnp.argmin(gap[..., -1], 1)[:, None]
     own = jnp.take_along_axis(nll(found, truth), nearest, 1)

@@ -14,6 +14,8 @@ from jaxml.core import check
 from jaxml.driving.safety import monitor, rss
 from jaxml.driving.safety.config import RSSConfig
 
+RULES = RSSConfig()
+
 
 def safety(
     drives: Annotated[Path | None, tyro.conf.Positional] = None,
@@ -21,7 +23,7 @@ def safety(
     rear: float = 25.0,
     front: float = 25.0,
     step_s: float = 0.2,
-    rules: RSSConfig = RSSConfig(),
+    rules: RSSConfig = RULES,
 ) -> None:
     """Judges drives, or prints the safe distances at two speeds.
 

@@ -11,6 +11,9 @@ from jaxml.driving.safety import overlap, rss
 from jaxml.driving.safety.config import RSSConfig
 
 
+RULES = RSSConfig()
+
+
 class Verdict(NamedTuple):
     """One drive, each [].
 
@@ -39,9 +42,7 @@ class Verdict(NamedTuple):
 HARSH = 4.0
 
 
-def judge(
-    ego: Array, others: Array, mask: Array, step_s: float, cfg: RSSConfig = RSSConfig()
-) -> Verdict:
+def judge(ego: Array, others: Array, mask: Array, step_s: float, cfg: RSSConfig = RULES) -> Verdict:
     """Scores one drive; map it over drives with `jax.vmap`.
 
     Args:

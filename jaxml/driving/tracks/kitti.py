@@ -190,8 +190,10 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
 
 
 class Split(NamedTuple):
-    """Windows of the training sequences (all; those fitted, cut at every frame; those that choose)
-    and of the validation sequences."""
+    """Windows by part: training sequences (all, and in two parts) and validation sequences.
+
+    Those that are fitted are cut at every frame, all others every half second.
+    """
 
     train: Windows
     fit: Windows
@@ -211,9 +213,8 @@ def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provena
         "train": (TRAIN, EVERY), "fit": (fit, 1), "choice": (CHOICE, EVERY),
         "validation": (VALIDATION, EVERY),
     }  # fmt: skip
-    return Split(
-        *(
-            concatenate(f"kitti-{name}", [windows(drives[i], kind, every) for i in numbers])
-            for name, (numbers, every) in parts.items()
-        )
-    ), about
+    train, chosen, choice, validation = (
+        concatenate(f"kitti-{name}", [windows(drives[i], kind, every) for i in numbers])
+        for name, (numbers, every) in parts.items()
+    )
+    return Split(train, chosen, choice, validation), about
