@@ -132,7 +132,8 @@ class EigenSpace(NamedTuple):
             centres = linalg.kmeans(named, points, num_anchors).centres
             for part, value in zip(parts, (before, after, centres), strict=True):
                 part.append(np.asarray(value, np.float32))
-        return EigenSpace(*(jnp.stack(x) for x in parts), jnp.float32(threshold))
+        before, after, anchors = (jnp.stack(x) for x in parts)
+        return EigenSpace(before, after, anchors, jnp.float32(threshold))
 
 
 def choose(frame_: Frame, pair: Array) -> Array:

@@ -1,7 +1,8 @@
 """The forecasters at full size, from a bare command line.
 
-`python -m jaxml.driving.prediction.h100 OUT`. Needs jax, numpy, optax and flax, and JAXML_DATA with the two track archives. What is finished is
-written at once; called again with the same OUT, it goes on with what is missing.
+`python -m jaxml.driving.prediction.h100 OUT` needs jax, numpy, optax and flax, and JAXML_DATA with
+the two track archives. What is finished is written at once; called again with the same OUT, it goes
+on with what is missing.
 """
 
 import argparse

@@ -10,7 +10,6 @@ from jaxml.core.types import Array
 from jaxml.driving.safety import overlap, rss
 from jaxml.driving.safety.config import RSSConfig
 
-
 RULES = RSSConfig()
 
 
