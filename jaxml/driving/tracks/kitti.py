@@ -181,11 +181,10 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
       DataNotFoundError: the set is not on this machine; says how to get it.
     """
     found, about = archive.texts("kitti_tracking", path)
-    numbers = range(21)
-    drives = {
-        i: layout(*(found[f"{part}/{i:04d}"] for part in ("label", "oxts", "calib")), f"{i:04d}")
-        for i in numbers
-    }
+    drives = {}
+    for i in range(21):
+        label, oxts, calib = (found[f"{part}/{i:04d}"] for part in ("label", "oxts", "calib"))
+        drives[i] = layout(label, oxts, calib, f"{i:04d}")
     return drives, about
 
 
