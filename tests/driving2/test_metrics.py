@@ -43,6 +43,18 @@ def test_most_likely_is_the_mode_of_highest_probability(case):
         np.testing.assert_allclose((found.ade[i], found.fde[i]), (want.mean(), want[-1]), rtol=1e-5)
 
 
+def test_the_single_path_expects_the_least_error(case):
+    paths, _, log_prob, *_, prob = case
+    want = []
+    for p, w in zip(np.asarray(paths), prob, strict=True):
+        risk = [
+            sum(w[r] * np.linalg.norm(p[s] - p[r], axis=-1).mean() for r in range(4))
+            for s in range(4)
+        ]
+        want.append(int(np.argmin(risk)))
+    assert trajectory.least_expected(paths, log_prob).tolist() == want
+
+
 def test_mixture_density(case):
     paths, truth, log_prob, scale, prob = case
     got = trajectory.mixture_nll(paths, log_prob, scale, truth)

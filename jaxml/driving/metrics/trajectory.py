@@ -79,6 +79,21 @@ def most_likely(paths: Array, log_prob: Array, truth: Array) -> Errors:
     return Errors(*(jnp.take_along_axis(x, best, 1)[:, 0] for x in displacement(paths, truth)))
 
 
+def least_expected(paths: Array, log_prob: Array) -> Array:
+    """The mode with the least mean distance to all modes, weighted by probability, int32 [n].
+
+    It is the forecast's own best single answer: the mode of highest probability may stand apart
+    where many modes share the rest.
+    """
+    check.shape("log_prob", log_prob, paths.shape[:2])
+
+    def expected(one: Array) -> Array:
+        gap = jnp.mean(jnp.linalg.norm(paths - one[:, None], axis=-1), -1)
+        return jnp.sum(jnp.exp(log_prob) * gap, -1)
+
+    return jnp.argmin(jax.lax.map(expected, jnp.swapaxes(paths, 0, 1)), 0).astype(jnp.int32)
+
+
 def miss(paths: Array, truth: Array, radius_m: float = MISS_M) -> Array:
     """1 where no sample ends within `radius_m` of the truth, else 0, [n]."""
     check.positive(radius_m=radius_m)

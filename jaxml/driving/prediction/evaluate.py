@@ -22,6 +22,8 @@ class Scores(NamedTuple):
       scene_fde: likewise.
       ml_ade: of the most likely mode.
       ml_fde: likewise.
+      single_ade: of the mode of least expected error under the forecast's own probabilities.
+      single_fde: likewise.
       nll: nats per step and agent.
       miss: share of agents with no sample within 2 m of the end.
       collision: share of agents whose most likely path touches (0.2 m) another's.
@@ -34,6 +36,8 @@ class Scores(NamedTuple):
     scene_fde: float
     ml_ade: float
     ml_fde: float
+    single_ade: float
+    single_fde: float
     nll: float
     miss: float
     collision: float
@@ -44,10 +48,13 @@ def _per_agent(forecast: Forecast, truth: jax.Array) -> dict[str, jax.Array]:
     best = trajectory.best_per_agent(forecast.paths, truth)
     likely = trajectory.most_likely(forecast.paths, forecast.log_prob, truth)
     every = trajectory.displacement(forecast.paths, truth)
+    own = trajectory.least_expected(forecast.paths, forecast.log_prob)[:, None]
+    ade, fde = (jnp.take_along_axis(x, own, 1)[:, 0] for x in every)
     nll = trajectory.mixture_nll(*forecast, truth)
     return {
         "min_ade": best.ade, "min_fde": best.fde, "ml_ade": likely.ade, "ml_fde": likely.fde,
-        "nll": nll, "miss": trajectory.miss(forecast.paths, truth),
+        "single_ade": ade, "single_fde": fde, "nll": nll,
+        "miss": trajectory.miss(forecast.paths, truth),
         "every_ade": every.ade, "every_fde": every.fde,
     }  # fmt: skip
 
