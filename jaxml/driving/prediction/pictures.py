@@ -19,7 +19,8 @@ NAMES = {
 }  # fmt: skip
 COLUMNS = {
     "min_ade": "minADE20", "min_fde": "minFDE20", "scene_ade": "scene minADE20",
-    "scene_fde": "scene minFDE20", "ml_ade": "most likely ADE", "ml_fde": "most likely FDE", "single_ade": "single ADE", "single_fde": "single FDE",
+    "scene_fde": "scene minFDE20", "ml_ade": "most likely ADE", "ml_fde": "most likely FDE",
+    "single_ade": "single ADE", "single_fde": "single FDE",
     "nll": "NLL (nats/step)", "miss": "missed (2 m)", "collision": "touch (0.2 m)",
 }  # fmt: skip
 
@@ -34,8 +35,9 @@ def errors(rows: Mapping[str, Mapping[str, Scores]]) -> Table:
     caption = (
         "Metres, means over agents; the last line of each is the mean over scenes. minADE20 and "
         "minFDE20 are chosen for each agent and each by itself; the scene minimum takes one sample "
-        "for all agents of a window. The most likely path has the highest probability; the single one "
-        "the least error expected under the forecast's own probabilities. A forecaster of one path has one number for all variants."
+        "for all agents of a window. The most likely path has the highest probability; the "
+        "single one the least error expected under the forecast's own probabilities. A forecaster "
+        "of one path has one number for all variants."
     )
     return Table(
         "Pedestrians", ("forecast", "scene", "agents", *COLUMNS.values()), tuple(body), caption

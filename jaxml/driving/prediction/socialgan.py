@@ -154,7 +154,7 @@ def generate(p: PyTree, cfg: GanConfig, crowd: Crowd, noise: Array) -> Array:
         def step(carry: tuple[State, Array], _: None) -> tuple[tuple[State, Array], Array]:
             state, move = carry
             x = linear.apply(p["decoder_embed"], move)[:, None]
-            _, state = recurrent.lstm(p["decoder"], x, state=state)
+            state = recurrent.lstm(p["decoder"], x, state=state)[1]
             move = linear.apply(p["out"], state.h)
             return (state, move), move
 
