@@ -89,6 +89,11 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "scale": ("jaxml.curate.commands:scale_", "fit a scaling law, all local minima shown"),
         "plan": ("jaxml.curate.commands:plan", "what to train with a budget and few tokens"),
     },
+    "driving": {
+        "predict": ("jaxml.driving.prediction.commands:predict", "forecast pedestrians of a scene"),
+        "plan": ("jaxml.driving.planning.commands:plan", "drive episodes of a public simulator"),
+        "safety": ("jaxml.driving.safety.commands:safety", "judge drives by RSS and TTC"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}
