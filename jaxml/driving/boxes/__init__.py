@@ -9,6 +9,7 @@ from jaxml.driving.boxes.kitti import (
     parse_calibration,
     parse_objects,
     to_kitti,
+    upright_boxes,
 )
 from jaxml.driving.boxes.quaternion import from_av2, heading_of_quaternion, matrix_of_quaternion
 
@@ -28,5 +29,6 @@ __all__ = [
     "points_in_boxes",
     "stack",
     "to_kitti",
+    "upright_boxes",
     "validate",
 ]

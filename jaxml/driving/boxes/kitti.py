@@ -1,16 +1,22 @@
 """KITTI's conventions, at the edge only.
 
 A KITTI label is in the rectified camera's frame (x right, y down, z forward): height, width,
-length, the middle of the *bottom* face, and a rotation about y (down), from +x towards -z. Here: the
+length, the middle of the *bottom* face, and a rotation about y (down), from +x to -z. Here: the
 LiDAR's frame (x forward, y left, z up), length, width, height, the middle of the box, a heading
-counter-clockwise from +x; so heading = -rotation - pi / 2. As everywhere, the few milliradians by
-which the camera is tilted against the LiDAR move positions and do not turn boxes.
+counter-clockwise from +x; so heading = -rotation - pi / 2.
+
+A box is exact in the *upright camera's* frame: the rectified camera's axes renamed to x forward,
+y left, z up. The LiDAR is tilted against it by some milliradians; in its frame, as all detectors
+do, positions are exact and the tilt of the box is left out.
 """
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+
+_UPRIGHT = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""Rectified camera (x right, y down, z forward) to the same origin with z up."""
 
 
 class Calibration(NamedTuple):
@@ -23,6 +29,11 @@ class Calibration(NamedTuple):
 
     projection: np.ndarray
     velo_to_camera: np.ndarray
+
+    @property
+    def velo_to_upright(self) -> np.ndarray:
+        """LiDAR to upright camera [4, 4]."""
+        return _UPRIGHT @ self.velo_to_camera
 
 
 class KittiObjects(NamedTuple):
@@ -101,8 +112,8 @@ def parse_objects(text: str) -> KittiObjects:
     )
 
 
-def from_kitti(objects: KittiObjects, calibration: Calibration) -> np.ndarray:
-    """Boxes [n, 7] in the LiDAR's frame, float64.
+def upright_boxes(objects: KittiObjects) -> np.ndarray:
+    """Boxes [n, 7] in the upright camera's frame, float64, exact.
 
     Raises:
       ValueError: a don't-care line, which has no box.
@@ -110,11 +121,18 @@ def from_kitti(objects: KittiObjects, calibration: Calibration) -> np.ndarray:
     if (objects.size_hwl <= 0).any():
         raise ValueError("objects must have boxes; drop the DontCare lines first.")
     height, width, length = objects.size_hwl.T
-    centre = objects.location - np.stack([0 * height, height / 2, 0 * height], -1)
-    back = np.linalg.inv(calibration.velo_to_camera)
-    centre = centre @ back[:3, :3].T + back[:3, 3]
+    centre = objects.location @ _UPRIGHT[:3, :3].T
+    centre[:, 2] += height / 2
     heading = _wrap(-objects.rotation_y - np.pi / 2)
     return np.concatenate([centre, np.stack([length, width, height, heading], -1)], -1)
+
+
+def from_kitti(objects: KittiObjects, calibration: Calibration) -> np.ndarray:
+    """Boxes [n, 7] in the LiDAR's frame, float64; errors as in `upright_boxes`."""
+    boxes = upright_boxes(objects)
+    back = np.linalg.inv(calibration.velo_to_upright)
+    boxes[:, :3] = boxes[:, :3] @ back[:3, :3].T + back[:3, 3]
+    return boxes
 
 
 def to_kitti(

@@ -45,5 +45,6 @@ def cloud(found: Mapping[str, np.ndarray], *, needs_intensity: bool = True) -> n
 def jpegs(content: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
     """Images uint8 [y, x, 3] of JPEG bytes laid end to end."""
     return [
-        np.asarray(decode(content[a:b].tobytes())) for a, b in zip(offsets, offsets[1:], strict=False)
+        np.asarray(decode(content[a:b].tobytes()))
+        for a, b in zip(offsets, offsets[1:], strict=False)
     ]

@@ -60,9 +60,9 @@ def sweeps(path: Path | str | None = None) -> Iterator[Sweep]:
         yield Sweep(
             log,
             int(stamp),
-            np.stack([points["x"], points["y"], points["z"], points["intensity"] / 255.0], -1).astype(
-                np.float32
-            ),
+            np.stack(
+                [points["x"], points["y"], points["z"], points["intensity"] / 255.0], -1
+            ).astype(np.float32),
             quaternion.from_av2(now),
             now["category"].astype(str),
             now["num_interior_pts"],

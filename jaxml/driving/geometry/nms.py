@@ -37,9 +37,7 @@ def suppress(overlap_nn: Array, scores_n: Array, mask_n: Array, threshold: float
     return jnp.zeros_like(kept).at[order].set(kept)
 
 
-def rotated_nms(
-    boxes: Array, scores: Array, threshold: float, mask: Array | None = None
-) -> Array:
+def rotated_nms(boxes: Array, scores: Array, threshold: float, mask: Array | None = None) -> Array:
     """What stays of boxes [n, 7] with scores [n], by rotated overlap from above; bool [n].
 
     >>> boxes = jnp.array([[0.0, 0, 0, 4, 2, 1, 0], [0.1, 0, 0, 4, 2, 1, 0], [9, 0, 0, 4, 2, 1, 0]])
@@ -50,9 +48,7 @@ def rotated_nms(
     return suppress(rotated_iou_bev(boxes[:, None], boxes[None]), scores, mask, threshold)
 
 
-def circle_nms(
-    centres: Array, scores: Array, radius: float, mask: Array | None = None
-) -> Array:
+def circle_nms(centres: Array, scores: Array, radius: float, mask: Array | None = None) -> Array:
     """What stays of centres [n, 2]: the best removes all others within `radius`; bool [n]."""
     mask = jnp.ones(scores.shape, bool) if mask is None else mask
     squared = jnp.sum(jnp.square(centres[:, None] - centres[None]), -1)

@@ -8,7 +8,6 @@ coincide, and the boundary is closed whatever the rounding.
 
 import jax.numpy as jnp
 
-from jaxml.core import check
 from jaxml.core.types import Array
 
 _TINY = 1e-9

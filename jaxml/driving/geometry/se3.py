@@ -24,7 +24,7 @@ def hat(w: Array) -> Array:
 
 
 def _coefficients(w: Array) -> tuple[Array, Array, Array]:
-    """sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3 of the angle t = |w|."""
+    """The factors sin t / t, (1 - cos t) / t^2, (t - sin t) / t^3 of the angle t = |w|."""
     squared, tiny = _safe_angle_squared(w)
     t, small = jnp.sqrt(squared), jnp.sum(jnp.square(w), -1)
     a = jnp.where(tiny, 1 - small / 6, jnp.sin(t) / t)
