@@ -111,6 +111,16 @@ def inverse(pose: Array) -> Array:
     return assemble(turned, -(turned @ pose[..., :3, 3][..., None])[..., 0])
 
 
+def straightened(pose: Array) -> Array:
+    """The motion with a rotation that is orthogonal again after many products (one Newton step).
+
+    `inverse` transposes, so what rounding adds to a rotation would grow from product to product.
+    """
+    r = pose[..., :3, :3]
+    r = 1.5 * r - 0.5 * r @ jnp.swapaxes(r, -1, -2) @ r
+    return assemble(r, pose[..., :3, 3])
+
+
 def transform(pose: Array, points: Array) -> Array:
     """Points [..., n, 3] (further columns stay) moved by `pose` [..., 4, 4]."""
     moved = jnp.einsum("...ij,...nj->...ni", pose[..., :3, :3], points[..., :3])

@@ -9,6 +9,7 @@ the image, detections inside a don't-care region are no mistakes.
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxml.core import check
@@ -122,11 +123,18 @@ def _rotated(function: Callable) -> Callable:
     def overlap(dt: KittiFrameBoxes, gt: KittiFrameBoxes) -> np.ndarray:
         if not len(dt.box) or not len(gt.box):
             return np.zeros((len(dt.box), len(gt.box)))
-        a, b = (np.asarray(x.box, np.float32) for x in (dt, gt))
-        b = np.where(np.char.lower(gt.name.astype(np.str_))[:, None] == "dontcare", _NOWHERE, b)
-        return np.asarray(function(a[:, None], b[None]), np.float64)
+        known = np.char.lower(gt.name.astype(np.str_))[:, None] != "dontcare"
+        a, b = _padded(dt.box), _padded(np.where(known, gt.box, _NOWHERE))
+        return np.asarray(pairs(a, b), np.float64)[: len(dt.box), : len(gt.box)]
 
+    pairs = jax.jit(lambda a, b: function(a[:, None], b[None]))
     return overlap
+
+
+def _padded(box: np.ndarray) -> np.ndarray:
+    """Up to a multiple of 32 rows, so that few shapes are compiled."""
+    room = -len(box) % 32
+    return np.concatenate([box, np.tile(_NOWHERE, (room, 1))]).astype(np.float32)
 
 
 _NOWHERE = np.array([1e6, 1e6, 0, 1, 1, 1, 0], np.float32)
