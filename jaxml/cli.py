@@ -83,6 +83,13 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "scale": ("jaxml.curate.commands:scale_", "fit a scaling law, all local minima shown"),
         "plan": ("jaxml.curate.commands:plan", "what to train with a budget and few tokens"),
     },
+    "driving": {
+        "detect2d": ("jaxml.driving.detection2d.commands:detect2d", "cells in real images"),
+        "detect3d": ("jaxml.driving.detection3d.commands:detect3d", "cars by simulated LiDAR"),
+        "fuse": ("jaxml.driving.fusion.commands:fuse", "camera, LiDAR, or both on one map"),
+        "v2x": ("jaxml.driving.v2x.commands:v2x", "vehicles that share what they sense"),
+        "odometry": ("jaxml.driving.localization.commands:odometry", "a path from LiDAR clouds"),
+    },
 }
 """Verbs of `data` and of every built system."""
 DEFAULT_VERBS: dict[str, str] = {"merge": "run"}

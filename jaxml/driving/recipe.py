@@ -1,0 +1,46 @@
+"""What of driving is re-measured: the recipes of its parts, one after the other."""
+
+import dataclasses
+import importlib
+
+from jaxml.report.recipe import Context, Outcome, Recipe
+
+PARTS = (
+    "jaxml.driving.localization.recipe:measure",
+    "jaxml.driving.detection2d.recipe:measure",
+    "jaxml.driving.detection3d.recipe:measure",
+    "jaxml.driving.fusion.recipe:measure",
+    "jaxml.driving.v2x.recipe:measure",
+)
+"""Functions `(scale, context) -> Outcome`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeConfig:
+    """One scale of all parts, whose settings are their own."""
+
+    scale: str
+    parts: tuple[str, ...] = PARTS
+
+
+def run(cfg: RecipeConfig, context: Context) -> Outcome:
+    """Runs the parts and lays their outcomes side by side."""
+    found = []
+    for target in cfg.parts:
+        module, function = target.split(":")
+        measure = getattr(importlib.import_module(module), function)
+        found.append(measure(cfg.scale, context))
+    fields = ("claims", "figures", "tables", "samples", "data")
+    joined = {f: [row for one in found for row in getattr(one, f)] for f in fields}
+    joined["data"] = list(dict.fromkeys(joined["data"]))
+    return Outcome(**joined)
+
+
+RECIPE = Recipe(
+    system="driving",
+    title="Driving with deep learning",
+    about="Odometry on a real drive, cells found in real images, cars found by simulated LiDAR "
+    "over real street layouts; sensors fused and vehicles that share.",
+    scales={scale: RecipeConfig(scale) for scale in ("tiny", "laptop", "h100")},
+    run=run,
+)
