@@ -2,8 +2,9 @@
 
     python -m jaxml.driving.gpu OUT PART [PART ...] [--scale h100] [--minutes 9]
 
-PART is a row of `PARTS`. Needs jax, numpy, scipy, optax, orbax, grain, flax, pillow and typeguard. Call it
-again with the same folder to go on; finished trainings are read again. Writes OUT/PART.json.
+PART is a row of `PARTS`. Needs jax, numpy, scipy, optax, orbax, flax, pillow, matplotlib and
+typeguard, and JAXML_DATA with the sets bccd, kitti_tracking and kitti_object. Call it again with
+the same folder to go on; finished trainings are read again. Writes OUT/PART.json.
 """
 
 import argparse
@@ -17,13 +18,14 @@ from typing import Any
 import jax
 
 from jaxml.core import files
+from jaxml.driving import speed
 from jaxml.driving.fusion import recipe as fusion
 from jaxml.driving.fusion.config import PRESETS as FUSION
 from jaxml.driving.fusion.config import SENSORS
 from jaxml.driving.sim.layout import layouts
 from jaxml.driving.v2x import recipe as v2x
 from jaxml.driving.v2x.config import PRESETS as V2X
-from jaxml.report import environment
+from jaxml.report import environment, timing
 from jaxml.report.recipe import Context
 
 _BEGUN = time.monotonic()
@@ -75,11 +77,18 @@ def _v2x(seed: int) -> Callable[[str, Context], dict[str, Any]]:
     return run
 
 
+def _speed(scale: str, context: Context) -> dict[str, Any]:
+    rows = speed.alone(2, 2000) if scale == "tiny" else speed.alone()
+    context.say(timing.table(rows))
+    return {"rows": [dataclasses.asdict(row) for row in rows]}
+
+
 def _scenes(scale: str) -> int:
     return 4 if scale == "tiny" else 256
 
 
 PARTS: dict[str, Callable[[str, Context], dict[str, Any]]] = {
+    "speed": _speed,
     "detect2d": _recipe("jaxml.driving.detection2d.recipe"),
     "detect3d": _recipe("jaxml.driving.detection3d.recipe"),
     **{f"fusion-{seed}": _fusion(seed) for seed in range(3)},

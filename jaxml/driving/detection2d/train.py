@@ -15,8 +15,8 @@ from jaxml.driving.data.bccd import CLASSES, CellImages, bccd
 from jaxml.driving.detection2d import net, objective
 from jaxml.driving.detection2d.config import PRESETS, CenterNetConfig
 from jaxml.driving.detection2d.decode import decode
+from jaxml.driving.detection3d.rows import Rows
 from jaxml.driving.metrics.coco import Boxes2D, coco_ap
-from jaxml.inputs import loader
 from jaxml.train import optim, run
 from jaxml.train.optim import OptimConfig
 from jaxml.train.run import RunConfig
@@ -84,7 +84,7 @@ def train(cfg: TrainConfig, data: CellImages, folder: Path) -> Trained:
         objective.loss_fn(cfg.model),
         net.init(rng.fold(key, "init"), cfg.model),
         optim.make(plan),
-        loader.examples(arrays, cfg.batch_size, cfg.seed),
+        Rows(arrays, cfg.batch_size, cfg.seed),
         cfg.run,
         key=key,
         folder=folder,

@@ -1,6 +1,5 @@
 """`jaxml driving detect3d train|eval|demo`."""
 
-import dataclasses
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,21 +11,9 @@ from jaxml.core import files
 from jaxml.driving.detection3d import decode, pictures, stored
 from jaxml.driving.detection3d import net as network
 from jaxml.driving.detection3d import train as training
-from jaxml.driving.detection3d.config import PRESETS
 from jaxml.driving.detection3d.train import TrainConfig, Trained
-from jaxml.driving.sim import config as sims
 from jaxml.driving.sim.layout import layouts, split
 from jaxml.driving.sim.scene import observe
-
-
-def plan(preset: str, steps: int, batch_size: int, seed: int) -> TrainConfig:
-    """The run of a preset with so many updates."""
-    base = TrainConfig(PRESETS[preset], sims.PRESETS[preset], batch_size, seed=seed)
-    return dataclasses.replace(
-        base,
-        optim=dataclasses.replace(base.optim, warmup_steps=min(30, steps // 10)),
-        run=dataclasses.replace(base.run, num_steps=steps, save_every=max(steps // 2, 1)),
-    )
 
 
 def detect3d(
@@ -55,7 +42,7 @@ def detect3d(
       seed: of everything (train).
     """
     if action == "train":
-        cfg = plan(preset, steps, batch_size, seed)
+        cfg = training.plan(preset, steps, batch_size, seed)
         stored.begin(cfg, folder)
         every, _ = split(layouts(cfg.sim.room))
         done = training.train(cfg, every, folder)

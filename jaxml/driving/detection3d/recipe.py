@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.driving import data
-from jaxml.driving.detection3d import commands, decode, pictures
+from jaxml.driving.detection3d import decode, pictures
 from jaxml.driving.detection3d import net as network
 from jaxml.driving.detection3d import train as training
 from jaxml.driving.detection3d.train import TrainConfig, Trained
@@ -29,7 +29,7 @@ _STEPS = {"tiny": (2, 2), "laptop": (240, 4), "h100": (4000, 8)}
 
 def plan(scale: str, seed: int) -> TrainConfig:
     """The run of a scale: updates and scenes of each are fixed beforehand."""
-    return commands.plan(scale, *_STEPS[scale], seed)
+    return training.plan(scale, *_STEPS[scale], seed)
 
 
 def measure(scale: str, context: Context) -> Outcome:

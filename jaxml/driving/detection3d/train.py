@@ -14,13 +14,13 @@ from jaxml.core.types import PyTree
 from jaxml.driving.detection3d import net, objective
 from jaxml.driving.detection3d.config import PRESETS, PillarConfig
 from jaxml.driving.detection3d.decode import decode
+from jaxml.driving.detection3d.rows import Rows
 from jaxml.driving.geometry.rotated_iou import rotated_iou_bev
 from jaxml.driving.metrics.scene import average_precision
 from jaxml.driving.sim import config as sims
 from jaxml.driving.sim.config import SimConfig
 from jaxml.driving.sim.layout import Layouts
 from jaxml.driving.sim.scene import observe, scenes_of
-from jaxml.inputs import loader
 from jaxml.train import optim, run
 from jaxml.train.optim import OptimConfig
 from jaxml.train.run import RunConfig
@@ -47,6 +47,16 @@ class TrainConfig:
     seed: int = 0
 
 
+def plan(preset: str, steps: int, batch_size: int, seed: int) -> TrainConfig:
+    """The run of a preset with so many updates."""
+    base = TrainConfig(PRESETS[preset], sims.PRESETS[preset], batch_size, seed=seed)
+    return dataclasses.replace(
+        base,
+        optim=dataclasses.replace(base.optim, warmup_steps=min(30, steps // 10)),
+        run=dataclasses.replace(base.run, num_steps=steps, save_every=max(steps // 2, 1)),
+    )
+
+
 class Trained(NamedTuple):
     """Parameters and statistics."""
 
@@ -68,7 +78,7 @@ def fit(
         loss,
         params,
         optim.make(plan),
-        loader.examples(scenes_of(layouts), cfg.batch_size, cfg.seed),  # pyright: ignore[reportArgumentType]
+        Rows(scenes_of(layouts), cfg.batch_size, cfg.seed),
         cfg.run,
         key=jax.random.key(cfg.seed),
         folder=folder,

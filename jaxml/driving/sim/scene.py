@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxml.core import rng
 from jaxml.core.types import Array, Key
@@ -53,8 +54,8 @@ def viewpoints(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array
     return Views(order.astype(jnp.int32), jnp.isfinite(near[order]))
 
 
-def scenes_of(layouts: Layouts) -> dict[str, Array]:
-    """The arrays of layouts as `inputs.loader.examples` takes them."""
+def scenes_of(layouts: Layouts) -> dict[str, np.ndarray]:
+    """The arrays of layouts that `observe` takes, by name."""
     return {"boxes": layouts.boxes, "label": layouts.label, "mask": layouts.mask}
 
 
