@@ -132,6 +132,6 @@ print(loc.ape(truth, np.asarray(path, np.float64)), "of", loc.path_length(truth)
 # %% [markdown]
 # ## Try next
 #
-# - `jaxml driving v2x demo` after `jaxml driving v2x train`: what other vehicles see and you do not.
+# - `jaxml driving v2x train`, then `demo`: what other vehicles see and you do not.
 # - `jaxml driving fuse train --sensors camera`: how far a camera alone gets.
 # - Replace `overlap` above by `rotated_iou_3d` and descend on a box.

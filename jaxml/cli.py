@@ -86,6 +86,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "driving": {
         "detect2d": ("jaxml.driving.detection2d.commands:detect2d", "cells in real images"),
         "detect3d": ("jaxml.driving.detection3d.commands:detect3d", "cars by simulated LiDAR"),
+        "depth": ("jaxml.driving.depth.commands:depth", "depth from one camera"),
         "fuse": ("jaxml.driving.fusion.commands:fuse", "camera, LiDAR, or both on one map"),
         "v2x": ("jaxml.driving.v2x.commands:v2x", "vehicles that share what they sense"),
         "odometry": ("jaxml.driving.localization.commands:odometry", "a path from LiDAR clouds"),

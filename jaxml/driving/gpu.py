@@ -91,6 +91,7 @@ PARTS: dict[str, Callable[[str, Context], dict[str, Any]]] = {
     "speed": _speed,
     "detect2d": _recipe("jaxml.driving.detection2d.recipe"),
     "detect3d": _recipe("jaxml.driving.detection3d.recipe"),
+    "depth": _recipe("jaxml.driving.depth.recipe"),
     **{f"fusion-{seed}": _fusion(seed) for seed in range(3)},
     **{f"v2x-{seed}": _v2x(seed) for seed in range(3)},
 }

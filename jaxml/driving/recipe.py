@@ -9,6 +9,7 @@ PARTS = (
     "jaxml.driving.localization.recipe:measure",
     "jaxml.driving.detection2d.recipe:measure",
     "jaxml.driving.detection3d.recipe:measure",
+    "jaxml.driving.depth.recipe:measure",
     "jaxml.driving.fusion.recipe:measure",
     "jaxml.driving.v2x.recipe:measure",
 )

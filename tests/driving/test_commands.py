@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +18,20 @@ def test_detect2d_trains_and_is_scored(no_data, tmp_path, capsys):
     assert "made-up images stand in" in text
     assert "AP50" in text
     assert cli.run(["driving", "detect2d", "demo", folder, "--out", out]) == 0
-    assert "<svg" in open(out).read()
+    assert "<svg" in Path(out).read_text()
     with pytest.raises(ValueError, match="holds a run with"):
         cli.run(["driving", "detect2d", "train", folder, *flags, "--seed", "1"])
 
 
 @pytest.mark.parametrize(
-    "words", [["detect2d", "eval"], ["detect3d", "eval"], ["fuse", "demo"], ["v2x", "eval"]]
+    "words",
+    [
+        ["detect2d", "eval"],
+        ["detect3d", "eval"],
+        ["fuse", "demo"],
+        ["depth", "demo"],
+        ["v2x", "eval"],
+    ],
 )
 def test_an_empty_folder_says_what_to_do(words, tmp_path):
     with pytest.raises(FileNotFoundError, match="run `train` first"):
@@ -59,7 +67,7 @@ def test_odometry_of_a_simulated_drive(no_data, tmp_path, capsys):
 def test_the_recipe_runs_without_data_and_claims_nothing(no_data, tmp_path):
     assert cli.run(["reproduce", "driving", "--scale", "tiny", "--out", str(tmp_path)]) == 0
     claims = json.loads((tmp_path / "results.json").read_text())["claims"]
-    assert len(claims) == 10
+    assert len(claims) == 11
     assert {claim["verdict"] for claim in claims} == {"not_measured"}
     assert all(claim["why"] for claim in claims)
 

@@ -154,7 +154,8 @@ def around(world: VoxelMap, points: Array, cell_room: int = 20) -> Candidates:
     take = jax.vmap(
         jax.vmap(lambda at: jax.lax.dynamic_slice(world.points, (at, 0), (cell_room, 3)))
     )
-    place = first[..., None] + jnp.arange(cell_room, dtype=jnp.int32) - start[..., None]
+    step = jnp.arange(cell_room, dtype=jnp.int32)[None, None]
+    place = first[..., None] + step - start[..., None]
     found = jnp.where(((place >= 0) & (place < count[..., None]))[..., None], take(first), _NOWHERE)
     return Candidates(jnp.transpose(found, (3, 0, 2, 1)).reshape(3, -1, len(points)))
 
