@@ -57,8 +57,8 @@ def loss_fn(cfg: CenterNetConfig) -> Callable[[PyTree, PyTree, Key, PyTree], Los
     def loss(params: PyTree, batch: PyTree, key: Key, extra: PyTree) -> Loss:
         image, box = augmented(key, batch["image"].astype(jnp.float32) / 255.0, batch["box"])
         maps, new = net.apply(params, cfg, image, extra, train=True)
-        shape = maps["heat"].shape[1:3]
-        wanted = jax.vmap(lambda b, c, m: targets(b, c, m, shape, cfg.num_classes))(
+        _, *shape, _ = maps["heat"].shape
+        wanted = jax.vmap(lambda b, c, m: targets(b, c, m, (shape[0], shape[1]), cfg.num_classes))(
             box, batch["label"], batch["mask"]
         )
         heat = heatmap.focal_loss(maps["heat"], wanted["heat"])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml.driving.geometry.rotated_iou import corners_bev
@@ -24,7 +25,7 @@ def from_above(
         axes.scatter(shown[:, 0], shown[:, 1], s=0.6, color=figure.COLOURS[5], rasterized=True)
         for number, (name, box) in enumerate(groups.items()):
             colour = figure.COLOURS[number]
-            for i, corner in enumerate(np.asarray(corners_bev(np.asarray(box).reshape(-1, 7)))):
+            for i, corner in enumerate(np.asarray(corners_bev(jnp.asarray(box).reshape(-1, 7)))):
                 ring = np.concatenate([corner, corner[:1]])
                 axes.plot(
                     ring[:, 0], ring[:, 1], color=colour, lw=1.3, label=name if i == 0 else None

@@ -93,7 +93,9 @@ def transfer(done: Trained, cfg: TrainConfig) -> list[Table]:
         car = np.isin(frame.names, ("Car", "Van"))
         near = np.abs(frame.boxes[:, :2]).max(-1) < cfg.sim.reach_m
         truth = frame.boxes[car & near].astype(np.float32)
-        pairs = np.asarray(rotated_iou_bev(found.box[keep][:, None], truth[None]))
+        pairs = np.asarray(
+            rotated_iou_bev(jnp.asarray(found.box[keep])[:, None], jnp.asarray(truth)[None])
+        )
         hit = int((pairs.max(0) >= 0.5).sum()) if pairs.size else 0
         rows.append((frame.name, str(len(truth)), str(hit), str(int(keep.sum()))))
     caption = "Trained on simulated points only. Five frames are a check of transfer, not an AP."

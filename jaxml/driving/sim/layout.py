@@ -41,7 +41,14 @@ class Layouts(NamedTuple):
 
     def where(self, keep: np.ndarray) -> "Layouts":
         """Those frames."""
-        return Layouts(*(x[keep] for x in self[:5]), self.source)
+        return Layouts(
+            self.boxes[keep],
+            self.label[keep],
+            self.mask[keep],
+            self.sequence[keep],
+            self.pose[keep],
+            self.source,
+        )
 
 
 def real(room: int = 32, path: Path | str | None = None, *, every: int = 5) -> Layouts:
@@ -60,8 +67,8 @@ def real(room: int = 32, path: Path | str | None = None, *, every: int = 5) -> L
             if handle is not None:
                 files[member.name] = handle.read().decode()
     parts = [_sequence(files, number, room, every) for number in range(21)]
-    stacked = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    return Layouts(*stacked, "kitti_tracking")
+    boxes, label, mask, sequence, pose = (np.concatenate(x) for x in zip(*parts, strict=True))
+    return Layouts(boxes, label, mask, sequence, pose, "kitti_tracking")
 
 
 def _decompressed(content: bytes) -> bytes:
