@@ -43,7 +43,9 @@ def test_thinning_keeps_the_first_point_of_each_voxel():
     assert sorted(map(tuple, np.asarray(got)[np.asarray(there)])) == sorted(map(tuple, want))
 
 
-@pytest.mark.parametrize("residual", [loc.point_to_plane, loc.point_to_point])
+@pytest.mark.parametrize(
+    "residual", [pytest.param(loc.point_to_plane, marks=pytest.mark.slow), loc.point_to_point]
+)
 def test_a_known_motion_is_found(room, residual):
     points, world = room
     twist = jnp.array([0.01, -0.02, 0.03, 0.2, -0.15, 0.05])

@@ -45,6 +45,7 @@ class Views(NamedTuple):
 
 def viewpoints(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -> Views:
     """Draws a car as ego, and the nearest other cars as further agents."""
+    boxes, label, mask = (jnp.asarray(x) for x in (boxes, label, mask))
     car = mask & (label == 0)
     weight = jnp.where(car, 0.0, -jnp.inf)
     ego = jax.random.categorical(rng.fold(key, "ego"), jnp.where(car.any(), weight, 0.0))
@@ -71,6 +72,7 @@ def observe(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -
 
     The vehicle that carries a sensor does not see itself, and the ego is no label.
     """
+    boxes, label, mask = (jnp.asarray(x) for x in (boxes, label, mask))
     views = viewpoints(key, cfg, boxes, label, mask)
     poses = agent_poses(cfg, boxes, views)
     albedo = 0.3 + 0.6 * jax.random.uniform(rng.fold(key, "albedo"), mask.shape)
@@ -96,6 +98,7 @@ def observe(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -
 
 def picture(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -> Picture:
     """The ego's camera image of the scene that `observe` makes of the same key."""
+    boxes, label, mask = (jnp.asarray(x) for x in (boxes, label, mask))
     views = viewpoints(key, cfg, boxes, label, mask)
     pose = agent_poses(cfg, boxes, views)[0]
     mine = se3.boxes_to(se3.inverse(pose), boxes)
