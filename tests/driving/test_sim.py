@@ -99,6 +99,9 @@ def test_sequences_are_not_split():
     train, held = sim.split(sim.generated(60, 16))
     assert not set(train.sequence) & set(held.sequence)
     assert len(train.mask) + len(held.mask) == 60
+    assert len(sim.crowded(train, 5).mask) > 0
+    with pytest.raises(ValueError, match="none left"):
+        sim.crowded(train, 99)
     with pytest.raises(ValueError, match="room"):
         sim.generated(2, 3)
 

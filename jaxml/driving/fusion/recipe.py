@@ -12,7 +12,7 @@ from jaxml.core import files
 from jaxml.driving.fusion import model, pictures
 from jaxml.driving.fusion import train as training
 from jaxml.driving.fusion.config import PRESETS, SENSORS, FusionConfig
-from jaxml.driving.sim.layout import Layouts, layouts, split
+from jaxml.driving.sim.layout import Layouts, crowded, layouts, split
 from jaxml.driving.sim.scene import scenes_of
 from jaxml.report.claim import Claim, Promise, at_least
 from jaxml.report.recipe import Context, Outcome, Table
@@ -35,7 +35,7 @@ def scores(cfg: FusionConfig, every: Layouts, folder: Path, num: int) -> dict[st
     path = folder / "scores.json"
     if path.exists():
         return json.loads(path.read_text())
-    train, held = split(every)
+    train, held = split(crowded(every, 3))
     done = training.train(cfg, train, folder)
     found = training.evaluate(done, cfg, held, num)
     files.write_text(path, json.dumps(found) + "\n")

@@ -2,7 +2,7 @@
 
 from jaxml.driving.sim.camera import Picture, camera_rays, look
 from jaxml.driving.sim.config import PRESETS, CameraConfig, LidarConfig, SimConfig
-from jaxml.driving.sim.layout import Layouts, generated, layouts, real, split
+from jaxml.driving.sim.layout import Layouts, crowded, generated, layouts, real, split
 from jaxml.driving.sim.raycast import Hits, cast, lidar_rays, scan
 from jaxml.driving.sim.scene import Scene, Views, observe, picture, scenes_of, viewpoints
 
@@ -18,6 +18,7 @@ __all__ = [
     "Views",
     "camera_rays",
     "cast",
+    "crowded",
     "generated",
     "layouts",
     "lidar_rays",

@@ -167,6 +167,18 @@ def layouts(room: int = 32, path: Path | str | None = None) -> Layouts:
         return generated(600, room)
 
 
+def crowded(every: Layouts, least: int) -> Layouts:
+    """The frames with so many cars or more; KITTI labels only what its camera sees.
+
+    Raises:
+      ValueError: there is none.
+    """
+    keep = ((every.label == 0) & every.mask).sum(1) >= least
+    if not keep.any():
+        raise ValueError(f"least must leave some frames; got least={least}, none left.")
+    return every.where(keep)
+
+
 def split(every: Layouts) -> tuple[Layouts, Layouts]:
     """Training and validation, by whole sequences."""
     held = np.isin(every.sequence, VALIDATION)

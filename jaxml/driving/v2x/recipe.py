@@ -7,7 +7,7 @@ from pathlib import Path
 from jaxml.core import files
 from jaxml.driving.detection3d.train import Trained
 from jaxml.driving.fusion.recipe import WHY, gaps, table
-from jaxml.driving.sim.layout import Layouts, layouts, split
+from jaxml.driving.sim.layout import Layouts, crowded, layouts, split
 from jaxml.driving.v2x import train as training
 from jaxml.driving.v2x.bandwidth import bytes_per_agent
 from jaxml.driving.v2x.config import METHODS, PRESETS, NoiseConfig, V2XConfig
@@ -46,7 +46,7 @@ def scores(cfg: V2XConfig, every: Layouts, folder: Path, num: int) -> dict[str, 
     path = folder / "scores.json"
     if path.exists():
         return json.loads(path.read_text())
-    train, held = split(every)
+    train, held = split(crowded(every, 5))
     done = training.train(cfg, train, folder)
     found = _both(done, cfg, held, num, "")
     if cfg.method == "none":
