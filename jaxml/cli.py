@@ -90,6 +90,12 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": ("jaxml.curate.commands:plan", "what to train with a budget and few tokens"),
     },
     "driving": {
+        "detect2d": ("jaxml.driving.detection2d.commands:detect2d", "cells in real images"),
+        "detect3d": ("jaxml.driving.detection3d.commands:detect3d", "cars by simulated LiDAR"),
+        "depth": ("jaxml.driving.depth.commands:depth", "depth from one camera"),
+        "fuse": ("jaxml.driving.fusion.commands:fuse", "camera, LiDAR, or both on one map"),
+        "v2x": ("jaxml.driving.v2x.commands:v2x", "vehicles that share what they sense"),
+        "odometry": ("jaxml.driving.localization.commands:odometry", "a path from LiDAR clouds"),
         "predict": ("jaxml.driving.prediction.commands:predict", "forecast pedestrians of a scene"),
         "plan": ("jaxml.driving.planning.commands:plan", "drive episodes of a public simulator"),
         "safety": ("jaxml.driving.safety.commands:safety", "judge drives by RSS and TTC"),

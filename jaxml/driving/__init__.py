@@ -1,5 +1,35 @@
-"""Driving: perception, fusion, prediction, planning; every sub-package stands alone."""
+"""Driving: perception, fusion, V2X, localisation, prediction, planning, safety, and a simulator.
 
-from jaxml.driving import metrics, planning, prediction, safety, tracks
+Metres, radians, seconds; a box is (x, y, z of its centre, dx, dy, dz, heading counter-clockwise
+from +x) in a frame whose z points up. Other conventions exist only in the converters.
 
-__all__ = ["metrics", "planning", "prediction", "safety", "tracks"]
+A folder of folders; each is imported when it is first touched.
+"""
+
+import importlib
+from types import ModuleType
+
+_PARTS = (
+    "boxes",
+    "data",
+    "depth",
+    "detection2d",
+    "detection3d",
+    "fusion",
+    "geometry",
+    "localization",
+    "metrics",
+    "planning",
+    "prediction",
+    "safety",
+    "sim",
+    "tracking",
+    "tracks",
+    "v2x",
+)
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _PARTS:
+        return importlib.import_module(f"jaxml.driving.{name}")
+    raise AttributeError(f"module 'jaxml.driving' has no attribute {name!r}")

@@ -46,7 +46,7 @@ def _small() -> LoopConfig:
 SCALES = {"tiny": _small(), "laptop": LoopConfig(), "h100": LoopConfig()}
 
 
-def part(scale: str, context: Context) -> Outcome:
+def measure(scale: str, context: Context) -> Outcome:
     """Drives, judges and compares."""
     cfg = SCALES[scale]
     try:

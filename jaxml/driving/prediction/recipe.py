@@ -52,7 +52,7 @@ def recordings(real: bool) -> tuple[dict[str, Fold], Provenance | None, str]:
         return toy.folds(), None, str(error)
 
 
-def part(scale: str, context: Context) -> Outcome:
+def measure(scale: str, context: Context) -> Outcome:
     """Trains the forecasters, scores them beside the rows that learn nothing."""
     cfg = SCALES[scale]
     folds, about, why = recordings(cfg.real)

@@ -1,0 +1,114 @@
+"""Overlap of rotated boxes, exactly, with gradients, in any batch shape.
+
+The area that a polygon P shares with an axis-aligned rectangle is a boundary integral (Green):
+area = integral over the edges of P of clamp(x) d clamp(y), both clamped to the rectangle. Four
+edges with closed-form pieces: no sorting of vertices, no branches, no special case for edges that
+coincide, and the boundary is closed whatever the rounding.
+"""
+
+import jax.numpy as jnp
+
+from jaxml.core.types import Array
+
+_TINY = 1e-9
+
+
+def corners_bev(boxes: Array) -> Array:
+    """Corners [..., 4, 2] of boxes [..., 7] from above, counter-clockwise."""
+    check_boxes(boxes)
+    c, s = jnp.cos(boxes[..., 6]), jnp.sin(boxes[..., 6])
+    x = boxes[..., 3, None] * 0.5 * jnp.array([1.0, -1, -1, 1], boxes.dtype).reshape(_row(boxes))
+    y = boxes[..., 4, None] * 0.5 * jnp.array([1.0, 1, -1, -1], boxes.dtype).reshape(_row(boxes))
+    turned_x = c[..., None] * x - s[..., None] * y + boxes[..., 0, None]
+    turned_y = s[..., None] * x + c[..., None] * y + boxes[..., 1, None]
+    return jnp.stack([turned_x, turned_y], -1)
+
+
+def _row(boxes: Array) -> tuple[int, ...]:
+    return (*(1,) * (boxes.ndim - 1), 4)
+
+
+def check_boxes(*arrays: Array) -> None:
+    """Raises ValueError unless every array is [..., 7]."""
+    for boxes in arrays:
+        if boxes.ndim < 1 or boxes.shape[-1] != 7:
+            raise ValueError(
+                "boxes must have shape [..., 7] (x, y, z, dx, dy, dz, heading); "
+                f"got boxes.shape={tuple(boxes.shape)}."
+            )
+
+
+def overlap_bev(a: Array, b: Array) -> Array:
+    """Area [...] that boxes share seen from above.
+
+    Args:
+      a: [..., 7].
+      b: [..., 7]; leading axes broadcast, so `a[:, None], b[None]` gives all pairs.
+
+    Raises:
+      ValueError: another last axis.
+    """
+    check_boxes(a, b)
+    ca, sa, cb, sb = (f(x[..., 6]) for x in (a, b) for f in (jnp.cos, jnp.sin))
+    # The middle and the half axes of a, in the frame of b.
+    dx, dy = a[..., 0] - b[..., 0], a[..., 1] - b[..., 1]
+    mx, my = cb * dx + sb * dy, cb * dy - sb * dx
+    cosine, sine = ca * cb + sa * sb, sa * cb - ca * sb
+    lx, ly = 0.5 * a[..., 3] * cosine, 0.5 * a[..., 3] * sine
+    wx, wy = -0.5 * a[..., 4] * sine, 0.5 * a[..., 4] * cosine
+    half_x, half_y = 0.5 * b[..., 3], 0.5 * b[..., 4]
+    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    corners = [(mx + i * lx + j * wx, my + i * ly + j * wy) for i, j in signs]
+    area = jnp.zeros_like(mx)
+    for i in range(4):
+        (x0, y0), (x1, y1) = corners[i], corners[(i + 1) % 4]
+        area = area + _edge(x0, y0, x1, y1, half_x, half_y)
+    return jnp.maximum(area, 0.0)
+
+
+def _edge(x0: Array, y0: Array, x1: Array, y1: Array, half_x: Array, half_y: Array) -> Array:
+    """Integral of clamp(x) d clamp(y) along one edge."""
+    dx, dy = x1 - x0, y1 - y0
+    start, end = _crossings(y0, dy, half_y)
+    left, right = _crossings(x0, dx, half_x)
+    left, right = jnp.clip(left, start, end), jnp.clip(right, start, end)
+    lower = jnp.where(dx >= 0, -half_x, half_x)  # clamp(x) before `left`; -lower after `right`
+    middle = jnp.clip(x0 + 0.5 * (left + right) * dx, -half_x, half_x)
+    return dy * (lower * (left - start) + middle * (right - left) - lower * (end - right))
+
+
+def _crossings(start: Array, step: Array, half: Array) -> tuple[Array, Array]:
+    """Where `start + t step`, t in [0, 1], enters and leaves [-half, half].
+
+    A step of nearly nothing is given a small length: t is then far off or arbitrary, and what it
+    multiplies is (nearly) the same on both sides.
+    """
+    safe = jnp.where(jnp.abs(step) < _TINY, jnp.where(step < 0, -_TINY, _TINY), step)
+    side = jnp.where(step < 0, -half, half)
+    enter, leave = (-side - start) / safe, (side - start) / safe
+    return jnp.clip(enter, 0.0, 1.0), jnp.clip(leave, 0.0, 1.0)
+
+
+def rotated_iou_bev(a: Array, b: Array) -> Array:
+    """Intersection over union [...] seen from above; arguments as in `overlap_bev`.
+
+    >>> box = jnp.array([0.0, 0, 0, 4, 2, 1.5, 0.3])
+    >>> round(float(rotated_iou_bev(box, box.at[6].add(jnp.pi))), 5)
+    1.0
+    """
+    shared = overlap_bev(a, b)
+    union = a[..., 3] * a[..., 4] + b[..., 3] * b[..., 4] - shared
+    return shared / jnp.maximum(union, _TINY)
+
+
+def rotated_iou_3d(a: Array, b: Array) -> Array:
+    """Intersection over union of volumes [...]; arguments as in `overlap_bev`."""
+    shared = overlap_bev(a, b) * _overlap_z(a, b)
+    volume_a, volume_b = (x[..., 3] * x[..., 4] * x[..., 5] for x in (a, b))
+    return shared / jnp.maximum(volume_a + volume_b - shared, _TINY)
+
+
+def _overlap_z(a: Array, b: Array) -> Array:
+    top = jnp.minimum(a[..., 2] + 0.5 * a[..., 5], b[..., 2] + 0.5 * b[..., 5])
+    bottom = jnp.maximum(a[..., 2] - 0.5 * a[..., 5], b[..., 2] - 0.5 * b[..., 5])
+    return jnp.maximum(top - bottom, 0.0)
