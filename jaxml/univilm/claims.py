@@ -87,6 +87,13 @@ def _gain(rows: Rows, name: str, base: str, score: str, base_score: str = "") ->
     return [mine[s] - theirs[s] for s in mine if s in theirs]
 
 
+NOTES = dict.fromkeys(
+    ("r1", "r10"),
+    "; where it is wrong, the digits are mostly right and motions or speeds go to the other digit "
+    "(seen on unseen training combinations, by which settings were chosen)",
+)
+"""What is known of a claim beside its value."""
+
 MEASURES: dict[str, Callable[[Rows], list[float]]] = {
     "r1": lambda rows: _value(rows, "joint", "r1"),
     "r10": lambda rows: _value(rows, "joint", "r10"),
@@ -121,6 +128,7 @@ def verdicts(rows: Rows, scale: str, why: str = "") -> list[Claim]:
             continue
         spread = statistics.stdev(values) if len(values) > 1 else None
         note = f"{len(values)} seeds" if len(values) > 1 else "one seed"
+        note += NOTES.get(name, "")
         found.append(promise.measured(statistics.mean(values), scale, spread, note))
     there = "`jaxml reproduce univilm`" if on_gpu else GPU
     found += [promise.missing(there, scale) for promise in other.values()]

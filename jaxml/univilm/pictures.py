@@ -46,7 +46,7 @@ def gains(rows: Rows) -> Figure | None:
         axes.bar(place + 0.2, [mine[s] for s in seeds], 0.38, label="pre-trained")
         axes.set_xticks(place, [f"seed {s}" for s in seeds])
         axes.set(ylabel="BLEU-4")
-        axes.legend(loc="lower right")
+        axes.legend(loc="upper center", ncols=2, bbox_to_anchor=(0.5, 1.14))
 
     caption = "A tenth of the labels, equal steps, the same clips and batches."
     return figure.draw("univilm-gain", "What pre-training is worth", caption, plot)
