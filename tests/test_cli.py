@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from jaxml import SYSTEMS, cli
+from jaxml.commands import reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -51,9 +52,7 @@ def test_every_target_exists_and_explains_itself(capsys):
         (["zzz"], "no command or system 'zzz'; there are list, reproduce, "),
         (["tnl", "trian"], "no verb of tnl 'trian'; did you mean 'train'?"),
         (["tnl"], "`jaxml tnl` needs a verb: train, generate, eval, import, export, bench."),
-        (["driving", "train"], "driving is not built yet; `jaxml list` shows what is."),
         (["reproduce", "tnll"], "system must be one of"),
-        (["reproduce", "driving"], "driving has no recipe yet"),
         (["tnl", "train", "x", "--preset", "40n"], "did you mean '40m'?"),
         (["tnl", "generate", "nowhere"], "nowhere holds no training run"),
         (["tnl", "train", "x", "--batch-size", "0"], "batch_size must be > 0"),
@@ -72,6 +71,15 @@ def test_errors_are_one_line_with_status_2(words, message, capsys, monkeypatch, 
     assert done.value.code == 2
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_a_system_that_is_named_and_not_built_says_so(monkeypatch):
+    monkeypatch.setattr(cli, "SYSTEMS", {**SYSTEMS, "toy": "A toy"})
+    with pytest.raises(cli.UsageError, match="toy is not built yet; `jaxml list` shows what is"):
+        cli.resolve(["toy", "train"])
+    monkeypatch.setattr(reproduce, "SYSTEMS", cli.SYSTEMS)
+    with pytest.raises(ValueError, match="toy has no recipe yet"):
+        reproduce.recipes(["toy"])
 
 
 def test_a_wrong_flag_suggests_the_right_one(capsys):
