@@ -87,7 +87,7 @@ def _gain(rows: Rows, name: str, base: str, score: str, base_score: str = "") ->
     return [mine[s] - theirs[s] for s in mine if s in theirs]
 
 
-NOTES = dict.fromkeys(
+NOTES: dict[str, str] = dict.fromkeys(
     ("r1", "r10"),
     "; where it is wrong, the digits are mostly right and motions or speeds go to the other digit "
     "(seen on unseen training combinations, by which settings were chosen)",
