@@ -23,12 +23,14 @@ def reference(weights, code):
     import sampling
 
     torch.set_num_threads(int(os.environ.get("JAXML_PEER_THREADS", "2")))
+    device = os.environ.get("JAXML_PEER_DEVICE", "cpu")
     arrays = {k: torch.tensor(v) for k, v in np.load(weights).items()}
     encoder, decoder = PointerNet.GATEncoder(15), PointerNet.MHADecoder(143, 11)
     for module, prefix in ((encoder, "enc."), (decoder, "dec.")):
         module.load_state_dict(
             {k[4:]: v for k, v in arrays.items() if k.startswith(prefix)}, strict=True
         )
+        module.to(device)
 
     def run(machines, durations, samples, seed):
         torch.manual_seed(seed)
@@ -37,8 +39,9 @@ def reference(weights, code):
         begun = time.perf_counter()
         x = inout.standardize(inout.extract_features(n, m, costs, machines), dim=0)
         edges = inout.graph_edges(n, m, machines).t().contiguous()
-        shop = {"j": n, "m": m, "machines": machines, "costs": costs, "x": x, "edge_index": edges}
-        _, spans = sampling.sampling(shop, encoder, decoder, bs=samples)
+        shop = {"machines": machines, "costs": costs, "x": x, "edge_index": edges}
+        shop = {"j": n, "m": m, **{name: tensor.to(device) for name, tensor in shop.items()}}
+        _, spans = sampling.sampling(shop, encoder, decoder, bs=samples, device=device)
         return time.perf_counter() - begun, float(spans.min())
 
     return run

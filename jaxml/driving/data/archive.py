@@ -1,6 +1,8 @@
 """Files of a registered data set, verified and opened."""
 
+import functools
 import io
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 
 from jaxml.inputs import source
 from jaxml.inputs.codec import decode
+from jaxml.inputs.source import Provenance
 
 
 def contents(name: str, path: Path | str | None = None, ending: str = "") -> dict[str, bytes]:
@@ -48,3 +51,33 @@ def jpegs(content: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
         np.asarray(decode(content[a:b].tobytes()))
         for a, b in zip(offsets, offsets[1:], strict=False)
     ]
+
+
+@functools.cache
+def _members(content: bytes) -> dict[str, str]:
+    with tarfile.open(fileobj=io.BytesIO(content), mode="r:*") as archive:
+        found = {}
+        for member in archive.getmembers():
+            handle = archive.extractfile(member) if member.isfile() else None
+            if handle is not None and member.name.endswith(".txt"):
+                found[member.name.removeprefix("./").removesuffix(".txt")] = handle.read().decode()
+    return found
+
+
+def texts(name: str, path: Path | str | None = None) -> tuple[dict[str, str], Provenance]:
+    """Every text of a set that is one archive, by `folder/stem`, and where it came from.
+
+    Args:
+      name: of the set in `jaxml.inputs.source`.
+      path: see `source.find`.
+
+    Raises:
+      DataNotFoundError: the set is not on this machine; says how to get it.
+      DataCorruptError: the archive is not the known one.
+    """
+    located = source.find(name, path)
+    known = source.dataset(name)
+    (file,) = known.files
+    content = source.read(located, file)
+    about = Provenance(name, located.how, file.sha256, len(content), known.licence)
+    return _members(content), about

@@ -1,7 +1,5 @@
 """Where vehicles stand: real layouts of KITTI tracking in the world's frame, or made-up streets."""
 
-import io
-import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +8,11 @@ import numpy as np
 from jaxml.core import check
 from jaxml.driving.boxes import kitti
 from jaxml.driving.data import archive
+from jaxml.driving.tracks import kitti as tracks
 from jaxml.inputs.integrity import DataNotFoundError
 
-VALIDATION = (1, 6, 8, 10, 12, 13, 14, 15, 16, 18, 19)
-"""Sequences for validation; the others are for training."""
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 _NAMES = {"Car": 0, "Van": 0, "Truck": 0, "Pedestrian": 1, "Person": 1, "Cyclist": 2}
-_RADIUS = 6_378_137.0
 _LIDAR_HEIGHT = 1.73
 
 
@@ -59,26 +55,14 @@ def real(room: int = 32, path: Path | str | None = None, *, every: int = 5) -> L
       ValueError: `room` below 2.
     """
     check.at_least(2, room=room)
-    (content,) = archive.contents("kitti_tracking", path).values()
-    files: dict[str, str] = {}
-    with tarfile.open(fileobj=io.BytesIO(_decompressed(content))) as tar:
-        for member in tar.getmembers():
-            handle = tar.extractfile(member)
-            if handle is not None:
-                files[member.name] = handle.read().decode()
+    files, _ = archive.texts("kitti_tracking", path)
     parts = [_sequence(files, number, room, every) for number in range(21)]
     boxes, label, mask, sequence, pose = (np.concatenate(x) for x in zip(*parts, strict=True))
     return Layouts(boxes, label, mask, sequence, pose, "kitti_tracking")
 
 
-def _decompressed(content: bytes) -> bytes:
-    import lzma
-
-    return lzma.decompress(content) if content[:6] == b"\xfd7zXZ\x00" else content
-
-
 def _sequence(files: dict[str, str], number: int, room: int, every: int) -> tuple:
-    name = f"{number:04d}.txt"
+    name = f"{number:04d}"
     calibration = kitti.parse_calibration(files[f"calib/{name}"])
     poses = planar_poses(files[f"oxts/{name}"])
     rows = [line.split() for line in files[f"label/{name}"].splitlines()]
@@ -109,15 +93,12 @@ def _recorder() -> np.ndarray:
 
 def planar_poses(text: str) -> np.ndarray:
     """Poses [f, 4, 4] of GPS/IMU lines on a plane: east, north and yaw, from the first one."""
-    rows = np.array([[float(x) for x in line.split()[:6]] for line in text.splitlines() if line])
-    scale = np.cos(np.radians(rows[0, 0]))
-    east = scale * _RADIUS * np.radians(rows[:, 1])
-    north = scale * _RADIUS * np.log(np.tan(np.radians(90 + rows[:, 0]) / 2))
-    yaw = rows[:, 5]
-    pose = np.tile(np.eye(4, dtype=np.float32), (len(rows), 1, 1))
+    full = tracks.poses(text)
+    yaw = np.arctan2(full[:, 1, 0], full[:, 0, 0])
+    pose = np.tile(np.eye(4, dtype=np.float32), (len(full), 1, 1))
     pose[:, 0, 0], pose[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
     pose[:, 1, 0], pose[:, 1, 1] = np.sin(yaw), np.cos(yaw)
-    pose[:, 0, 3], pose[:, 1, 3] = east - east[0], north - north[0]
+    pose[:, :2, 3] = full[:, :2, 3]
     return pose
 
 
@@ -181,5 +162,5 @@ def crowded(every: Layouts, least: int) -> Layouts:
 
 def split(every: Layouts) -> tuple[Layouts, Layouts]:
     """Training and validation, by whole sequences."""
-    held = np.isin(every.sequence, VALIDATION)
+    held = np.isin(every.sequence, tracks.VALIDATION)
     return every.where(~held), every.where(held)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxml.driving.tracks import archive
+from jaxml.driving.data import archive
 from jaxml.driving.tracks.windows import Windows, concatenate, cut
 from jaxml.inputs.source import Provenance
 
