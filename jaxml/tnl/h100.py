@@ -181,8 +181,8 @@ class Log:
             out.write(json.dumps(row) + "\n")
 
 
-def study(cfg: Study, tokens: Tokens, log: Log, minutes: float) -> None:
-    """All runs that are missing, until the time is over."""
+def study(cfg: Study, tokens: Tokens, log: Log, until: float) -> None:
+    """All runs that are missing; no model is begun after `until` on the monotonic clock."""
     every = models(cfg, tokens.vocab_size)
     windows: dict[str, Any] = {split: tokens.windows(split, cfg) for split in ("val", "test")}
 
@@ -202,7 +202,7 @@ def study(cfg: Study, tokens: Tokens, log: Log, minutes: float) -> None:
 
     chosen: dict[str, float] = {}
     for arm, lm in every.items():
-        if time.monotonic() - _BEGUN > 60 * minutes:
+        if time.monotonic() > until:
             say(f"no time for {arm}")
             return
         trainer = Trainer(lm, cfg)
@@ -248,10 +248,11 @@ def main(words: list[str] | None = None) -> None:
         return
     given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Study)}
     cfg = Study(**{**given, "lrs": tuple(given["lrs"])})
+    until = time.monotonic() + 60 * args.minutes
     args.out.mkdir(parents=True, exist_ok=True)
     about = environment.describe()
     log = Log.of(args.out / "quality.jsonl")
-    study(cfg, unpack(args.tokens), log, args.minutes)
+    study(cfg, unpack(args.tokens), log, until)
     kept = {name: about[name] for name in ("device", "versions", "date", "commit", "command")}
     record = {**kept, "config": dataclasses.asdict(cfg), **summary(log)}
     files.write_text(args.out / "quality.json", json.dumps(record, indent=1) + "\n")

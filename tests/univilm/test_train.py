@@ -38,7 +38,7 @@ def single(cfg, params, clips):
 
 
 @pytest.mark.parametrize(
-    "stage", ["joint", "retrieval", pytest.param("full", marks=pytest.mark.slow)]
+    "stage", ["joint", *(pytest.param(s, marks=pytest.mark.slow) for s in ("retrieval", "full"))]
 )
 def test_the_whole_loss_is_the_same_on_four_devices(cfg, params, clips, stage):
     plan = dataclasses.replace(PAIR, stage=stage)

@@ -16,7 +16,7 @@ def gaussian_radius(height: Array, width: Array, overlap: float = 0.7) -> Array:
     halved, as the published program does, where the quadratic formula divides by 2a.
 
     >>> round(float(gaussian_radius(jnp.float32(10), jnp.float32(20))), 3)
-    2.74
+    3.678
     """
     h, w, o = height, width, overlap
     total, area = h + w, h * w

@@ -185,6 +185,7 @@ def moments():
     return imitation.perturb(jax.random.key(0), TINY, seen)
 
 
+@pytest.mark.slow
 def test_imitation_learns_and_ignores_who_is_not_there(moments):
     wanted = jax.jit(lambda s: imitation.answers(TINY, s))(moments)
     assert wanted.shape == (8, 2, 2)

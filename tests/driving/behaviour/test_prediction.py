@@ -117,6 +117,7 @@ def test_masked_neighbours_do_not_matter(one, folds):
     assert np.abs(shown.paths - a.paths).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_training_helps_and_is_repeatable(fitted, folds):
     assert fitted.scores.shape == (CFG.num_checks, 2)
     again = train.fit(
