@@ -1,5 +1,6 @@
 """Lightning attention in float64 NumPy from the quadratic form; no code shared with the package."""
 
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -44,3 +45,37 @@ def distance(got, want):
     if not np.isfinite(got).all():
         return np.inf
     return np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-30)
+
+
+def problem(case, packed=False, seed=0):
+    """Inputs of a case, a state before and a cotangent after, runs, the outputs' cotangent."""
+    draw = np.random.default_rng(seed).standard_normal
+    wide = (case.batch, case.seq_len, case.num_heads, case.key_width)
+    out, state = (*wide[:3], case.value_width), (wide[0], *wide[2:], case.value_width)
+    q, k, v, do = draw(wide) * wide[3] ** -0.5, draw(wide), draw(out), draw(out)
+    q, k, v, do = (jnp.asarray(x, case.dtype) for x in (q, k, v, do))
+    start, end = (jnp.asarray(draw(state), jnp.float32) for _ in range(2))
+    runs = None
+    if packed:
+        ids = np.sort(np.random.default_rng(seed).integers(0, 5, wide[:2]), 1)
+        runs = np.cumsum(np.diff(ids, prepend=ids[:, :1]) != 0, 1).astype(np.int32)
+    return (q, k, v, jnp.asarray(case.log_decay)), start, runs, do, end
+
+
+def errors(case, packed, start_given, forward, backward):
+    """Relative errors of outputs, final state and gradients of a (forward, backward) pair."""
+    arrays, start, runs, do, end = problem(case, packed)
+    if not start_given:
+        start = None
+    o, final, _ = forward(*arrays, start, runs)
+    got = backward(*arrays, start, runs, do, end)
+    zero = np.zeros(end.shape)
+    want_o, want_final, want = quadratic(
+        *arrays, zero if start is None else start, runs=runs, wo=do, ws=end
+    )
+    found = {"o": distance(o, want_o), "final": distance(final, want_final)}
+    for name, array in zip(("q", "k", "v", "initial"), got, strict=True):
+        if array is not None:
+            found[name] = distance(array, want[name])
+    assert (got[3] is None) == (start is None)
+    return found

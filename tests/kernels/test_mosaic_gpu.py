@@ -4,50 +4,23 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from jaxml_kernels.lightning_attention import lightning_attention, mosaic_gpu, mosaic_gpu_pieces
 from jaxml_kernels.lightning_attention.cases import LENGTHS, Case
 from jaxml_kernels.lightning_attention.problem import Problem
-from tests.kernels.oracle import distance, quadratic
+from tests.kernels.oracle import distance, errors, problem
 
 LIMIT = 8e-3  # bfloat16 operands: inputs, published states and scores are rounded
 ON_GPU = jax.default_backend() == "gpu"
 
 
-def _problem(case, packed=False, seed=0):
-    draw = np.random.default_rng(seed).standard_normal
-    wide = (case.batch, case.seq_len, case.num_heads, case.key_width)
-    out, state = (*wide[:3], case.value_width), (wide[0], *wide[2:], case.value_width)
-    q, k, v, do = draw(wide) * wide[3] ** -0.5, draw(wide), draw(out), draw(out)
-    q, k, v, do = (jnp.asarray(x, case.dtype) for x in (q, k, v, do))
-    start, end = (jnp.asarray(draw(state), jnp.float32) for _ in range(2))
-    runs = None
-    if packed:
-        ids = np.sort(np.random.default_rng(seed).integers(0, 5, wide[:2]), 1)
-        runs = np.cumsum(np.diff(ids, prepend=ids[:, :1]) != 0, 1).astype(np.int32)
-    return (q, k, v, jnp.asarray(case.log_decay)), start, runs, do, end
-
-
 def _errors(case, packed, start_given, interpret=None, **how):
-    arrays, start, runs, do, end = _problem(case, packed)
-    if not start_given:
-        start = None
-    forward = {n: x for n, x in how.items() if n == "pieces"}
-    o, final, _ = mosaic_gpu.forward(*arrays, start, runs, interpret=interpret, **forward)
-    got = mosaic_gpu.backward(*arrays, start, runs, do, end, interpret=interpret, **how)
-    zero = np.zeros(end.shape)
-    want_o, want_final, want = quadratic(
-        *arrays, zero if start is None else start, runs=runs, wo=do, ws=end
-    )
-    found = {"o": distance(o, want_o), "final": distance(final, want_final)}
-    for name, array in zip(("q", "k", "v", "initial"), got, strict=True):
-        if array is not None:
-            found[name] = distance(array, want[name])
-    assert (got[3] is None) == (start is None)
-    return found
+    cut = {n: x for n, x in how.items() if n == "pieces"}
+    forward = functools.partial(mosaic_gpu.forward, interpret=interpret, **cut)
+    backward = functools.partial(mosaic_gpu.backward, interpret=interpret, **how)
+    return errors(case, packed, start_given, forward, backward)
 
 
 @pytest.mark.skipif(ON_GPU, reason="the interpreter is for machines without a GPU")
@@ -87,7 +60,7 @@ def test_lowers_for_cuda(key_width, value_width, rows):
     if ON_GPU:
         pytest.skip("it runs here")
     case = Case("x", rows, 256, 8, key_width, value_width)
-    arrays, start, runs, do, end = jax.eval_shape(functools.partial(_problem, case, True))
+    arrays, start, runs, do, end = jax.eval_shape(functools.partial(problem, case, True))
     runs = jax.ShapeDtypeStruct(runs.shape, jnp.int32)
 
     def run(arrays, start, runs, do, end):

@@ -12,7 +12,7 @@ import pytest
 from jaxml_kernels.lightning_attention import lightning_attention, pieces, triton, tuning
 from jaxml_kernels.lightning_attention.cases import LENGTHS, Case
 from jaxml_kernels.lightning_attention.problem import Problem
-from tests.kernels.oracle import distance, quadratic
+from tests.kernels.oracle import errors
 
 LIMIT = 8e-3
 ON_GPU = jax.default_backend() == "gpu"
@@ -36,38 +36,6 @@ def _interpret(arrays, out_shape, grid, seq_len, how, **constants):
     return [jnp.asarray(x.numpy()) for x in made]
 
 
-def _problem(case, packed=False, seed=0):
-    draw = np.random.default_rng(seed).standard_normal
-    wide = (case.batch, case.seq_len, case.num_heads, case.key_width)
-    out, state = (*wide[:3], case.value_width), (wide[0], *wide[2:], case.value_width)
-    q, k, v, do = draw(wide) * wide[3] ** -0.5, draw(wide), draw(out), draw(out)
-    q, k, v, do = (jnp.asarray(x, case.dtype) for x in (q, k, v, do))
-    start, end = (jnp.asarray(draw(state), jnp.float32) for _ in range(2))
-    runs = None
-    if packed:
-        ids = np.sort(np.random.default_rng(seed).integers(0, 5, wide[:2]), 1)
-        runs = np.cumsum(np.diff(ids, prepend=ids[:, :1]) != 0, 1).astype(np.int32)
-    return (q, k, v, jnp.asarray(case.log_decay)), start, runs, do, end
-
-
-def _errors(case, packed, start_given, forward, backward):
-    arrays, start, runs, do, end = _problem(case, packed)
-    if not start_given:
-        start = None
-    o, final, _ = forward(*arrays, start, runs)
-    got = backward(*arrays, start, runs, do, end)
-    zero = np.zeros(end.shape)
-    want_o, want_final, want = quadratic(
-        *arrays, zero if start is None else start, runs=runs, wo=do, ws=end
-    )
-    found = {"o": distance(o, want_o), "final": distance(final, want_final)}
-    for name, array in zip(("q", "k", "v", "initial"), got, strict=True):
-        if array is not None:
-            found[name] = distance(array, want[name])
-    assert (got[3] is None) == (start is None)
-    return found
-
-
 @interpreted
 @pytest.mark.parametrize(
     ("seq_len", "widths", "packed", "start", "cut", "slope"),
@@ -86,7 +54,7 @@ def test_interpreted(seq_len, widths, packed, start, cut, slope):
     forward, backward = (
         functools.partial(f.__wrapped__, **how) for f in (triton.forward, triton.backward)
     )
-    found = _errors(case, packed, start, forward, backward)
+    found = errors(case, packed, start, forward, backward)
     assert max(found.values()) <= LIMIT, found
 
 
@@ -158,7 +126,7 @@ def test_pieces_fill_a_device_of_any_size():
 @pytest.mark.parametrize("widths", [(64, 64), (128, 128), (256, 128), (32, 16)], ids=str)
 def test_lengths_on_the_gpu(seq_len, widths):
     case = Case("x", 2, seq_len, 3, *widths)
-    found = _errors(case, False, True, triton.forward, triton.backward)
+    found = errors(case, False, True, triton.forward, triton.backward)
     assert max(found.values()) <= LIMIT, found
 
 
@@ -173,5 +141,5 @@ def test_slopes_dtypes_and_packing_on_the_gpu(widths, slope, dtype, packed):
     for cut in (1, 4):
         how = {"pieces": cut}
         forward, backward = (functools.partial(f, **how) for f in (triton.forward, triton.backward))
-        found = _errors(case, packed, cut == 1, forward, backward)
+        found = errors(case, packed, cut == 1, forward, backward)
         assert max(found.values()) <= LIMIT, (cut, found)

@@ -51,20 +51,12 @@ def _pieces(k: jax.Array, value_width: int) -> int:
     return num_pieces(k.shape[0] * k.shape[2] * blocks, k.shape[1])
 
 
-def _transposed(state: jax.Array | None) -> jax.Array | None:
-    return None if state is None else jnp.swapaxes(state, -1, -2)
-
-
 def _attend(q, k, v, rate, entering, runs, pieces, **how) -> tuple[jax.Array, jax.Array | None]:
     q, k, v = (parts.split(x, pieces) for x in (q, k, v))
     runs = None if runs is None else parts.split(runs, pieces)
     block = _block(k.shape[0] * k.shape[2], k.shape[-1], v.shape[-1])
     o, final = attend(q, k, v, rate, entering, runs, block=block, **how)
     return parts.join(o, pieces), final
-
-
-def _one_of(final: jax.Array | None, pieces: int, index: int) -> jax.Array | None:
-    return None if final is None else final.reshape(-1, pieces, *final.shape[1:])[:, index]
 
 
 def forward(
@@ -91,7 +83,7 @@ def forward(
     o, final = _attend(
         q_bthc, k_bthc, v_bthe, rate, start, run_ids, pieces, final=want_final, interpret=interpret
     )
-    return o, _one_of(final, pieces, -1), start if pieces > 1 else None
+    return o, parts.one_of(final, pieces, -1), start if pieces > 1 else None
 
 
 def backward(
@@ -126,7 +118,7 @@ def backward(
             found = entering_states(k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
         start = found
     dq, _ = _attend(
-        do, v_bthe, k_bthc, rate, _transposed(start), run_ids, pieces, final=False, **how
+        do, v_bthe, k_bthc, rate, parts.transposed(start), run_ids, pieces, final=False, **how
     )
     if together is None:
         together = k_bthc.shape[-1] <= 128
@@ -144,5 +136,5 @@ def backward(
         how["reverse"] = True
         dv, states = _attend(k_bthc, q_bthc, do, rate, end, run_ids, pieces, **how)
         how["final"] = False
-        dk, _ = _attend(v_bthe, do, q_bthc, rate, _transposed(end), run_ids, pieces, **how)
-    return dq, dk, dv, _one_of(states, pieces, 0)
+        dk, _ = _attend(v_bthe, do, q_bthc, rate, parts.transposed(end), run_ids, pieces, **how)
+    return dq, dk, dv, parts.one_of(states, pieces, 0)

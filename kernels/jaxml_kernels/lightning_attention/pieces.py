@@ -25,6 +25,16 @@ def join(x: jax.Array, pieces: int) -> jax.Array:
     return x.reshape(x.shape[0] // pieces, x.shape[1] * pieces, *x.shape[2:])
 
 
+def one_of(states: jax.Array | None, pieces: int, index: int) -> jax.Array | None:
+    """The state of one piece of every row, [b, ...], of those of all [b * pieces, ...]."""
+    return None if states is None else states.reshape(-1, pieces, *states.shape[1:])[:, index]
+
+
+def transposed(state: jax.Array | None) -> jax.Array | None:
+    """The state as the sweep with keys and values exchanged carries it."""
+    return None if state is None else jnp.swapaxes(state, -1, -2)
+
+
 def _links(
     runs: jax.Array | None, batch: int, pieces: int, reverse: bool
 ) -> tuple[jax.Array, jax.Array]:

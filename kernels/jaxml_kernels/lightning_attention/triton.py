@@ -138,14 +138,6 @@ def _pieces(k: jax.Array, value_width: int) -> int:
     return parts.num_pieces(programs, k.shape[1], CHUNK, _processors())
 
 
-def _transposed(state: jax.Array | None) -> jax.Array | None:
-    return None if state is None else jnp.swapaxes(state, -1, -2)
-
-
-def _one_of(states: jax.Array, pieces: int, index: int) -> jax.Array:
-    return states.reshape(-1, pieces, *states.shape[1:])[:, index]
-
-
 @functools.partial(jax.jit, static_argnames=("want_final", "pieces", "launch"))
 def forward(
     q_bthc: jax.Array,
@@ -170,7 +162,7 @@ def forward(
         start = _entering(k_bthc, v_bthe, rate, start, run_ids, pieces, launch=launch)
     how = {"final": want_final, "launch": launch}
     o, final = _sweep(q_bthc, k_bthc, v_bthe, rate, start, run_ids, pieces, **how)
-    return o, _one_of(final, pieces, -1) if want_final else None, start if pieces > 1 else None
+    return o, parts.one_of(final, pieces, -1) if want_final else None, start if pieces > 1 else None
 
 
 @functools.partial(jax.jit, static_argnames=("pieces", "launch"))
@@ -203,12 +195,12 @@ def backward(
         start = entering
         end = _entering(q_bthc, do, rate, end, run_ids, pieces, reverse=True, launch=launch)
     how = {"final": False, "launch": launch}
-    dq, _ = _sweep(do, v_bthe, k_bthc, rate, _transposed(start), run_ids, pieces, **how)
+    dq, _ = _sweep(do, v_bthe, k_bthc, rate, parts.transposed(start), run_ids, pieces, **how)
     how["reverse"] = True
-    dk, _ = _sweep(v_bthe, do, q_bthc, rate, _transposed(end), run_ids, pieces, **how)
+    dk, _ = _sweep(v_bthe, do, q_bthc, rate, parts.transposed(end), run_ids, pieces, **how)
     how["final"] = initial_state is not None
     dv, states = _sweep(k_bthc, q_bthc, do, rate, end, run_ids, pieces, **how)
-    return dq, dk, dv, None if initial_state is None else _one_of(states, pieces, 0)
+    return dq, dk, dv, None if initial_state is None else parts.one_of(states, pieces, 0)
 
 
 def step(
