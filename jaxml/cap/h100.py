@@ -8,7 +8,6 @@ Call it again with the same OUT to go on.
 import argparse
 import dataclasses
 import json
-import time
 from pathlib import Path
 
 import jax
@@ -22,15 +21,10 @@ from jaxml.cap.importance import Masks
 from jaxml.cap.study import Arm, StudyConfig
 from jaxml.core import config, files, tree
 from jaxml.models import bert_weights
+from jaxml.report.progress import BEGUN, say
 
-_BEGUN = time.monotonic()
 PROBES = {"mrpc": 96, "qnli_dev": 96, "cola": 32}
 """Tasks of the probing and their lengths in tokens."""
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
 
 
 def unstructured(keep: float, *names: str, method: str = "movement") -> tuple[Arm, ...]:
@@ -136,7 +130,7 @@ def main() -> None:
     if args.pack:
         pack(args.data)
         return
-    cfg, until = _configured(args), _BEGUN + 60 * args.minutes
+    cfg, until = _configured(args), BEGUN + 60 * args.minutes
     jax.config.update("jax_compilation_cache_dir", "/tmp/jax-cache")
     say(f"{jax.devices()}, jax {jax.__version__}")
     encoder, task = unpack(args.data), data.read(args.data / f"{cfg.task}.npz")

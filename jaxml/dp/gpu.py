@@ -21,13 +21,7 @@ from jaxml.dp.data import Data, rows_of
 from jaxml.dp.study import StudyConfig
 from jaxml.inputs import packed
 from jaxml.report import environment
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
+from jaxml.report.progress import BEGUN, say
 
 
 def _arguments(words: list[str] | None) -> argparse.Namespace:
@@ -101,7 +95,7 @@ def main(words: list[str] | None = None) -> None:
     tuning, found = study.study(cfg, data, folder, seed=args.seed, noise=noise, say=say)
     record = {
         **about,
-        "wall_s": time.monotonic() - _BEGUN,
+        "wall_s": time.monotonic() - BEGUN,
         "config": dataclasses.asdict(cfg),
         "tuning": [s._asdict() for s in tuning],
         "scores": [s._asdict() for s in found],

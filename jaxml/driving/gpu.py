@@ -26,14 +26,8 @@ from jaxml.driving.sim.layout import layouts
 from jaxml.driving.v2x import recipe as v2x
 from jaxml.driving.v2x.config import PRESETS as V2X
 from jaxml.report import environment, timing
+from jaxml.report.progress import BEGUN, say
 from jaxml.report.recipe import Context
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
 
 
 def _recipe(module: str) -> Callable[[str, Context], dict[str, Any]]:
@@ -109,7 +103,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     say(f"{jax.devices()}, jax {jax.__version__}")
     for name in args.parts:
-        if time.monotonic() - _BEGUN > 60 * args.minutes:
+        if time.monotonic() - BEGUN > 60 * args.minutes:
             say(f"no time left for {name}")
             continue
         begun = time.monotonic()

@@ -8,7 +8,6 @@ again with the same OUT to go on.
 import argparse
 import dataclasses
 import json
-import time
 from pathlib import Path
 
 import jax
@@ -24,13 +23,7 @@ from jaxml.emu.encoder import Encoder, compact
 from jaxml.emu.study import Inputs, StudyConfig
 from jaxml.inputs.source import Provenance
 from jaxml.models.bert import BertConfig
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
+from jaxml.report.progress import BEGUN, say
 
 
 def base() -> StudyConfig:
@@ -155,7 +148,7 @@ def main() -> None:
         cfg, table = choose_rate(cfg, inputs, args.rates)
         files.write_text(chosen, json.dumps({"lr": cfg.emu.lr, "table": table}) + "\n")
     rows = study.Rows(args.out / f"{name}.jsonl")
-    study.run(cfg, inputs, rows, say=say, until=_BEGUN + 60 * args.minutes)
+    study.run(cfg, inputs, rows, say=say, until=BEGUN + 60 * args.minutes)
     config.save(cfg, args.out / f"{name}-study.json")
     say(f"{len(rows.rows)} rows in {args.out}")
 

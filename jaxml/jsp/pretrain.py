@@ -16,20 +16,14 @@ from jaxml.jsp import policy, published
 from jaxml.jsp import train as training
 from jaxml.jsp.config import PRESETS, SLIMConfig
 from jaxml.report import timing
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
+from jaxml.report.progress import BEGUN, say
 
 
 def _benchmarks(args: argparse.Namespace, cfg: SLIMConfig, params: Any) -> None:
     """Solves the benchmark file and writes `benchmark.json` (a results file) and the sequences."""
     instances = published.instances_of(args.benchmarks)
     budget = published.Budget(tuple(args.samples), args.both, args.starts, args.seconds)
-    until = _BEGUN + 60 * args.total_minutes
+    until = BEGUN + 60 * args.total_minutes
     found = published.solve_all(params, cfg.model, instances, budget, until=until, say=say)
     rows = published.rows(instances, found)
     timing.write(args.folder / "benchmark.json", rows)
@@ -82,7 +76,7 @@ def main() -> None:
 
 def _train(args: argparse.Namespace, cfg: SLIMConfig) -> Any:
     """The parameters that did best in validation."""
-    left = max(args.minutes - (time.monotonic() - _BEGUN) / 60, 0.01)
+    left = max(args.minutes - (time.monotonic() - BEGUN) / 60, 0.01)
     plan = args.plan_minutes
     done = training.train(
         cfg,

@@ -22,6 +22,7 @@ import numpy as np
 
 from jaxml.core import check, files, rng
 from jaxml.report import environment
+from jaxml.report.progress import say
 from jaxml.tnl import model, objective, softmax
 from jaxml.tnl.config import PRESETS, TNLConfig, same_size
 from jaxml.tnl.corpus import Corpus, CorpusConfig, load
@@ -39,13 +40,6 @@ ARMS: dict[str, Callable[[TNLConfig], TNLConfig]] = {
     "no gate": lambda cfg: dataclasses.replace(cfg, gate=False),
 }
 """The model and what is taken from it; beside them the Transformer of its size."""
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
 
 
 @dataclasses.dataclass(frozen=True)

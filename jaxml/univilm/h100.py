@@ -7,23 +7,16 @@ Call it again with the same OUT to go on: runs that are done are not made again.
 import argparse
 import dataclasses
 import json
-import time
 from pathlib import Path
 
 import jax
 
 from jaxml.core import config, files
 from jaxml.report import environment
+from jaxml.report.progress import BEGUN, say
 from jaxml.univilm import plans, study
 from jaxml.univilm.config import PRESETS, Setting
 from jaxml.univilm.study import Study, StudyConfig
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
 
 
 def base() -> StudyConfig:
@@ -84,7 +77,7 @@ def main() -> None:
     if args.only:
         plan = [one for one in plan if one.name in args.only]
     jobs = Study(cfg, found, work)
-    jobs.run(plan, say, _BEGUN + 60 * args.minutes)
+    jobs.run(plan, say, BEGUN + 60 * args.minutes)
     about = {**environment.describe(), "data": dataclasses.asdict(found.about)}
     files.write_text(args.out / "environment.json", json.dumps(about, indent=1) + "\n")
     files.write_text(args.out / "rows.jsonl", "".join(json.dumps(r) + "\n" for r in jobs.rows.rows))

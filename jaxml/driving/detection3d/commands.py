@@ -43,11 +43,7 @@ def detect3d(
     """
     if action == "train":
         cfg = training.plan(preset, steps, batch_size, seed)
-        stored.begin(cfg, folder)
-        every, _ = split(layouts(cfg.sim.room))
-        done = training.train(cfg, every, folder)
-        stored.save(done.params, done.state, folder)
-        print(f"{steps} updates on {every.source} layouts; lies in {folder}")
+        stored.on_layouts(training.train, cfg, folder)
         return
     cfg, params, state = stored.load(TrainConfig, folder)
     _, held = split(layouts(cfg.sim.room))

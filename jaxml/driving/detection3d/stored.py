@@ -1,5 +1,7 @@
 """A trained detector in a folder: its settings and one safetensors file."""
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxml.core import config, tree, weights
 from jaxml.core.types import PyTree
+from jaxml.driving.sim.layout import Layouts, layouts, split
 
 WEIGHTS = "weights.safetensors"
 
@@ -42,3 +45,26 @@ def load[T](cls: type[T], folder: Path) -> tuple[T, PyTree, PyTree]:
     )
     cfg = config.load(cls, folder / "config.json")
     return cfg, found["params"], jax.tree.map(jnp.asarray, found["state"])
+
+
+def with_steps[T](cfg: T, steps: int | None) -> T:
+    """The settings with so many updates, a tenth of them warming up; None leaves them."""
+    if steps is None:
+        return cfg
+    given: Any = cfg
+    run = dataclasses.replace(given.run, num_steps=steps)
+    optim = dataclasses.replace(given.optim, warmup_steps=steps // 10)
+    return dataclasses.replace(given, run=run, optim=optim)
+
+
+def on_layouts(train: Callable[[Any, Layouts, Path], Any], cfg: Any, folder: Path) -> None:
+    """Trains on the layouts for training, and keeps the result in the folder.
+
+    Raises:
+      ValueError: the folder holds another run.
+    """
+    begin(cfg, folder)
+    every, _ = split(layouts(cfg.sim.room))
+    done = train(cfg, every, folder)
+    save(done.params, done.state, folder)
+    print(f"{cfg.run.num_steps} updates on {every.source} layouts; lies in {folder}")

@@ -43,16 +43,7 @@ def fuse(
     """
     if action == "train":
         cfg = dataclasses.replace(PRESETS[preset], sensors=sensors, seed=seed)
-        if steps is not None:
-            run = dataclasses.replace(cfg.run, num_steps=steps)
-            cfg = dataclasses.replace(
-                cfg, run=run, optim=dataclasses.replace(cfg.optim, warmup_steps=steps // 10)
-            )
-        stored.begin(cfg, folder)
-        every, _ = split(layouts(cfg.sim.room))
-        done = training.train(cfg, every, folder)
-        stored.save(done.params, done.state, folder)
-        print(f"{cfg.run.num_steps} updates on {every.source} layouts; lies in {folder}")
+        stored.on_layouts(training.train, stored.with_steps(cfg, steps), folder)
         return
     cfg, params, state = stored.load(FusionConfig, folder)
     _, held = split(layouts(cfg.sim.room))

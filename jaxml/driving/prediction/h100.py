@@ -21,18 +21,12 @@ from jaxml.driving.prediction import baselines, evaluate, gan_train, train, vehi
 from jaxml.driving.prediction.config import PRESETS, TrainConfig, VehicleConfig, VehicleTrainConfig
 from jaxml.driving.tracks import ethucy, kitti
 from jaxml.driving.tracks.ethucy import Fold
-
-_BEGUN = time.monotonic()
-
-
-def say(line: str) -> None:
-    """Prints with the seconds since the start."""
-    print(f"[{time.monotonic() - _BEGUN:6.1f} s] {line}", flush=True)
+from jaxml.report.progress import BEGUN, say
 
 
 def minutes() -> float:
     """Since the start."""
-    return (time.monotonic() - _BEGUN) / 60
+    return (time.monotonic() - BEGUN) / 60
 
 
 def candidates(base: TrainConfig) -> dict[str, TrainConfig]:
