@@ -199,7 +199,7 @@ def compare(case: Case, names: list[str]) -> list[timing.Row]:
 def check(names: list[str]) -> None:
     """Prints the error of everything that is timed; raises where ours is off."""
     for width in ((64, 64), (128, 128), (256, 128)):
-        for seq_len in (129, 1023, 2048):
+        for seq_len in (129, 2048):
             case = Case(f"T{seq_len} {width}", 1, seq_len, 2, *width)
             q, k, v, rate, do = arrays = arrays_of(case)
             zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
@@ -255,12 +255,15 @@ def cases_of(mode: str) -> list[Case]:
         "quick": (1024, 32_768, 131_072),
         "ours": (1024, 4096, *LENGTHS[4:]),
     }
-    widths = ((128, 16), (64, 32))
-    return [training(n, num_heads=h, width=w) for w, h in widths for n in lengths[mode]]
+    wide = [training(n, num_heads=16, width=128) for n in lengths[mode]]
+    narrow = lengths["quick" if mode == "full" else mode]
+    return [*wide, *(training(n, num_heads=32, width=64) for n in narrow)]
 
 
-def rows(smoke: bool, mode: str = "full", chosen: tuple[str, ...] = ()) -> list[timing.Row]:
-    """The table; without a GPU there is nothing to time."""
+def rows(
+    smoke: bool, mode: str = "full", chosen: tuple[str, ...] = (), out: str | None = None
+) -> list[timing.Row]:
+    """The table, written case by case; without a GPU there is nothing to time."""
     if jax.default_backend() != "gpu":
         print("lightning: needs an NVIDIA GPU; nothing timed")
         return []
@@ -278,6 +281,8 @@ def rows(smoke: bool, mode: str = "full", chosen: tuple[str, ...] = ()) -> list[
         if case.batch * case.seq_len > 131_072 or case.seq_len > 65_536:
             here = [n for n in here if n != "cuDNN softmax"]
         found += compare(case, here)
+        if out is not None:
+            timing.write(out, found)
     return found
 
 
@@ -285,8 +290,7 @@ def main() -> None:
     """From the command line."""
     out, mode, *chosen = [*sys.argv[1:], *(["full"] if len(sys.argv) < 3 else [])]
     started = time.perf_counter()
-    table = rows(False, mode, tuple(chosen))
-    timing.write(out, table)
+    table = rows(False, mode, tuple(chosen), out)
     gains = [
         r.ratio
         for r in table

@@ -44,6 +44,34 @@ def length(record: dict) -> Any:
     )
 
 
+def kernel(record: dict) -> Any:
+    """Milliseconds of forward with backward at D = 128 by length, ours and the peers'."""
+    series: dict[str, tuple[list[int], list[float]]] = {}
+    for row in record["rows"]:
+        match = re.fullmatch(r"fwdbwd D128 H16 N(\d+) B\d+", row["case"])
+        if match and row["metric"] == "fwdbwd_ms" and row["peer"] is not None:
+            sides = {"jaxml": row["jaxml"], row["peer"]: row["peer_value"]}
+            for name, ms in sides.items():
+                known = series.setdefault(name, ([], []))[0]
+                if int(match[1]) not in known:
+                    known.append(int(match[1]))
+                    series[name][1].append(ms)
+    series["least traffic with memory"] = series.pop("bytes floor")
+
+    def plot(axes: Any) -> None:
+        for name, (lengths, ms) in series.items():
+            axes.loglog(lengths, ms, "o-", base=2, label=name)
+        lengths, most = series["jaxml"][0], max(max(ms) for _, ms in series.values())
+        axes.set_xticks(lengths, [f"{n // 1024}K" for n in lengths])
+        ticks = [2**i for i in range(1, int(np.log2(most)) + 2)]
+        axes.set_yticks(ticks, [str(t) for t in ticks])
+        axes.minorticks_off()
+        axes.set(xlabel="tokens in a row (131,072 in all)", ylabel="forward and backward, ms")
+        axes.legend(fontsize=8, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    return figure.draw("kernel", "Forward with backward", "", plot, (7.0, 4.2))
+
+
 def gaps(record: dict) -> Any:
     """Mean gap of every shape of Taillard and Demirkol, a bar per column."""
     found: dict[str, dict[str, float]] = {}
@@ -78,6 +106,7 @@ def privacy(record: dict) -> Any:
 
 PICTURES = {
     "tnl-length-cpu": length,
+    "lightning-full-h100": kernel,
     "jsp-benchmarks-h100": gaps,
     "dp-study-mnist-h100": privacy,
     "dp-study-fashion_mnist-h100": privacy,

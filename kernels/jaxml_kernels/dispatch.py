@@ -23,13 +23,14 @@ class Implementation:
       name: what `implementation=` calls it.
       supports: problem to None, or to the reason why it cannot run.
       run: the function; its signature is the op's own.
-      recorded: runs on the device are on record; without, it runs only when asked for by name.
+      recorded: whether runs of a problem's device are on record; without, it runs only when asked
+        for by name.
     """
 
     name: str
     supports: Callable[[Any], str | None]
     run: Any
-    recorded: bool = True
+    recorded: Callable[[Any], bool] = lambda _: True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ def explain(candidates: Sequence[Implementation], problem: Any) -> list[Verdict]
     """Every candidate in order of preference with the reason that rules it out, if any."""
     unseen = "runs by name only: no run on this device is on record yet"
     return [
-        Verdict(c.name, c.supports(problem) or (None if c.recorded else unseen)) for c in candidates
+        Verdict(c.name, c.supports(problem) or (None if c.recorded(problem) else unseen))
+        for c in candidates
     ]
 
 
@@ -69,7 +71,7 @@ def choose(
     """
     if name == "auto":
         for candidate in candidates:
-            if candidate.recorded and candidate.supports(problem) is None:
+            if candidate.supports(problem) is None and candidate.recorded(problem):
                 return candidate
         raise UnsupportedError(f"no implementation can run {problem}.")
     for candidate in candidates:

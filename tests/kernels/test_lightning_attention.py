@@ -290,7 +290,7 @@ def test_a_named_implementation_that_cannot_run_raises():
     spec = Problem(1, 8, 1, 4, 4, "float32", False, "cpu", "cpu")
     assert dispatch.choose([never, *api.IMPLEMENTATIONS], spec).name == "xla"
     assert dispatch.explain([never], None) == [dispatch.Verdict("never", "it never runs")]
-    untried = dispatch.Implementation("untried", lambda _: None, None, recorded=False)
+    untried = dispatch.Implementation("untried", lambda _: None, None, lambda _: False)
     assert dispatch.choose([untried, *api.IMPLEMENTATIONS], None, "untried") is untried
     with pytest.raises(dispatch.UnsupportedError, match="no implementation can run"):
         dispatch.choose([untried], None)

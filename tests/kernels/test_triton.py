@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxml_kernels import dispatch
 from jaxml_kernels.lightning_attention import lightning_attention, pieces, triton, tuning
 from jaxml_kernels.lightning_attention.cases import LENGTHS, Case
 from jaxml_kernels.lightning_attention.problem import Problem
@@ -92,6 +93,17 @@ HERE = Problem(1, 64, 1, 128, 128, "bfloat16", False, "gpu", "NVIDIA A100-SXM4-8
 )
 def test_what_it_does_not_take(change, reason):
     assert reason in triton.supports(Problem(**{**vars(HERE), **change}))
+
+
+def test_it_is_chosen_where_its_tiles_were_measured():
+    seen = Problem(**{**vars(HERE), "device_kind": "NVIDIA H100 80GB HBM3"})
+    assert triton.recorded(seen)
+    assert not triton.recorded(HERE)
+    one = dispatch.Implementation("triton", lambda _: None, None, triton.recorded)
+    assert dispatch.choose([one], seen) is one
+    with pytest.raises(dispatch.UnsupportedError, match="no implementation can run"):
+        dispatch.choose([one], HERE)
+    assert dispatch.choose([one], HERE, "triton") is one
 
 
 def test_it_runs_by_name_only_where_it_can():

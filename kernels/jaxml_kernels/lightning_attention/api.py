@@ -35,6 +35,10 @@ def _anywhere(_: problem.Problem) -> None:
     return None
 
 
+def _nowhere(_: problem.Problem) -> bool:
+    return False
+
+
 IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
     dispatch.Implementation(
         "mosaic_gpu",
@@ -45,13 +49,13 @@ IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
         "triton",
         triton.supports,
         differentiable(triton.forward, triton.backward),
-        recorded=False,
+        triton.recorded,
     ),
     dispatch.Implementation(
         "pallas_tpu",
         pallas_tpu.supports,
         differentiable(pallas_tpu.forward, pallas_tpu.backward),
-        recorded=False,
+        _nowhere,
     ),
     dispatch.Implementation("xla", _anywhere, differentiable(xla.forward, xla.backward)),
     dispatch.Implementation("reference", _anywhere, _reference),

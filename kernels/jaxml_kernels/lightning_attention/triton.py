@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxml_kernels.lightning_attention import pieces as parts
 from jaxml_kernels.lightning_attention.problem import Problem
-from jaxml_kernels.lightning_attention.tuning import Tiles, tiles
+from jaxml_kernels.lightning_attention.tuning import Tiles, table, tiles
 
 CHUNK = 64
 DTYPES = ("bfloat16", "float16")
@@ -40,6 +40,11 @@ def supports(problem: Problem) -> str | None:
     if importlib.util.find_spec("jax_triton") is None:
         return "needs jax-triton: pip install 'jaxml-lab[gpu]'"
     return None
+
+
+def recorded(problem: Problem) -> bool:
+    """Whether tests and measurements of the device are on record: its tiles are in the table."""
+    return problem.device_kind in table()
 
 
 def _processors() -> int:
