@@ -2,7 +2,8 @@
 
 `JAXML_PEERS_DP` names a Python that has torch, opacus and jax-privacy (`venv/bin/python`); a peer
 that it lacks is left out. `JAXML_PEERS_DP_PATH` is put on its path, for packages carried along.
-Several steps follow one another without the host between them, as in a training.
+Several steps follow one another without the host between them, as in a training; a loop that only
+scales the parameters is timed too.
 """
 
 import os
@@ -34,12 +35,12 @@ def rows(smoke: bool) -> list[timing.Row]:
     """Same b, d, P, K for all; the network of Opacus has as many parameters."""
     sizes = {"b": 16, "d": 20, "p": 4, "k": 3} if smoke else {"b": 256, "d": 784, "p": 100, "k": 10}
     large = sizes if smoke else {"b": 1000, "d": 784, "p": 128, "k": 10}
-    inner = 1 if smoke else 20 if _on_gpu() else 3
+    inner = 1 if smoke else 100 if _on_gpu() else 3
     found = []
     for peer, case in (("torch-vmap", sizes), ("jax-privacy", sizes), ("opacus-ghost", large)):
         for mode in ("envelope", "flat"):
             found += _pair(peer, {**case, "mode": mode, "inner": inner}, smoke)
-    return [*found, _accounting()]
+    return [*found, _loop({**sizes, "inner": inner}), _accounting()]
 
 
 def _pair(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
@@ -60,6 +61,15 @@ def _pair(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
     if peer not in times:
         return [timing.Row(name, "step_ms", "ms", 1e3 * times["jaxml"].median, peer)]
     return [timing.faster(name, "step_ms", times["jaxml"], peer, times[peer], GOALS[peer])]
+
+
+def _loop(case: dict) -> timing.Row:
+    """What a step takes that only scales the parameters: no ratio can be larger than to this."""
+    worker = _worker(sys.executable, "nothing", os.environ.get("PYTHONPATH", ""), case)
+    assert worker is not None
+    seconds = [worker.run()["seconds"] for _ in range(5)]
+    worker.close()
+    return timing.Row("the loop alone", "step_ms", "ms", 1e3 * min(seconds))
 
 
 def _accounting() -> timing.Row:

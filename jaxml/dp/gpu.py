@@ -46,6 +46,7 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     add("--clip-mode", default="envelope", choices=("envelope", "flat", "lipschitz"))
     add("--matmul", default="tf32", choices=("tf32", "highest"))
     add("--audit", type=int, default=0, help="also audit one training with so many canaries")
+    add("--audit-only", action="store_true", help="and nothing else")
     add("--audit-sigma", type=float, default=1.0)
     add("--audit-epochs", type=int, default=20)
     return parser.parse_args(words)
@@ -91,6 +92,8 @@ def main(words: list[str] | None = None) -> None:
     about = {"data": name, **{key: seen[key] for key in kept}}
     if args.audit:
         _audit(args, data, name, about)
+    if args.audit_only:
+        return
     folder = args.cache / f"{name}-{args.clip_mode}"
     tuning, found = study.study(cfg, data, folder, seed=args.seed, noise=noise, say=say)
     record = {
