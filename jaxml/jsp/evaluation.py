@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxml.core import check
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.jsp import policy, rollout, schedule
 from jaxml.jsp.benchmark import gap
@@ -70,6 +71,7 @@ def evaluate(
     chunk: int = 10,
     shape_of: Callable[[JSPInstance], tuple[int, int]] = lambda instance: instance.shape,
     keep: int = 1,
+    temperature: float = 1.0,
 ) -> list[Result]:
     """Solves instances with the policy alone; compiles once per shape, all shapes at once.
 
@@ -84,14 +86,19 @@ def evaluate(
       chunk: instances per call.
       shape_of: the shape to which an instance is padded; fewer shapes compile sooner.
       keep: how many of the best samples are returned.
+      temperature: of the samples; the greedy schedule has none.
 
     Returns:
       One result per instance, smallest shapes first.
+
+    Raises:
+      ValueError: a negative temperature.
     """
+    check.at_least(0, temperature=temperature)
     groups: dict[tuple[int, int], list[JSPInstance]] = {}
     for instance in sorted(instances, key=lambda i: math.prod(shape_of(i)) * shape_of(i)[0]):
         groups.setdefault(shape_of(instance), []).append(instance)
-    temperatures = jnp.ones((num_samples + 1,)).at[0].set(0.0)
+    temperatures = jnp.full((num_samples + 1,), temperature).at[0].set(0.0)
     found: list[Result] = []
     with concurrent.futures.ThreadPoolExecutor() as pool:
         compiling = []

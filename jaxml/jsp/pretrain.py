@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jaxml.jsp import policy, published
+from jaxml.jsp import policy, published, validation
 from jaxml.jsp import train as training
 from jaxml.jsp.config import PRESETS, SLIMConfig
 from jaxml.report import timing
@@ -22,13 +22,27 @@ from jaxml.report.progress import BEGUN, say
 def _benchmarks(args: argparse.Namespace, cfg: SLIMConfig, params: Any) -> None:
     """Solves the benchmark file and writes `benchmark.json` (a results file) and the sequences."""
     instances = published.instances_of(args.benchmarks)
-    budget = published.Budget(tuple(args.samples), args.both, args.starts, args.seconds)
+    temperature = best_temperature(args.temperatures, cfg, params)
+    budget = published.Budget(
+        tuple(args.samples), args.both, args.starts, args.seconds, temperature
+    )
     until = BEGUN + 60 * args.total_minutes
     found = published.solve_all(params, cfg.model, instances, budget, until=until, say=say)
     rows = published.rows(instances, found)
+    rows.append(timing.Row("all samples", "temperature", "", temperature))
     timing.write(args.folder / "benchmark.json", rows)
     published.write_sequences(args.folder / "sequences.npz", found)
     print(timing.table([r for r in rows if "instances" in r.case]), flush=True)
+
+
+def best_temperature(candidates: list[float], cfg: SLIMConfig, params: Any) -> float:
+    """The temperature whose best sample is best on the generated validation instances."""
+    if len(candidates) == 1:
+        return candidates[0]
+    measure = validation.Validation(dataclasses.replace(cfg, eval_samples=128))
+    found = {t: measure(params, t)["best"] for t in candidates}
+    say(f"validation gap to the lower bound by temperature: {found}")
+    return min(found, key=lambda t: found[t])
 
 
 def _arguments() -> argparse.Namespace:
@@ -44,6 +58,13 @@ def _arguments() -> argparse.Namespace:
     add("--benchmarks", type=Path, help="a benchmark file to solve at the end")
     add("--samples", type=int, nargs="*", default=[128], help="a column for each number")
     add("--both", type=int, default=0, help="samples before the tabu search, half of them mirrored")
+    add(
+        "--temperatures",
+        type=float,
+        nargs="+",
+        default=[1.0],
+        help="the best in validation is used",
+    )
     add("--starts", type=int, default=16, help="schedules from which the tabu search starts")
     add("--seconds", type=float, default=0.5, help="of tabu search per instance")
     add("--total-minutes", type=float, default=9.3, help="no shape is begun later than this")

@@ -49,12 +49,14 @@ class Budget:
       both: schedules for the search's start, half of them on the reversed instance; 0: no search.
       starts: of the search.
       seconds: of the search, per instance.
+      temperature: of the samples; anything but 1 should be chosen on other instances.
     """
 
     samples: tuple[int, ...] = (128, 512)
     both: int = 0
     starts: int = 16
     seconds: float = 0.5
+    temperature: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +99,16 @@ def solve_all(
 
     def sampled(shops: Sequence[JSPInstance], count: int, keep: int = 1) -> list[Any]:
         return evaluation.evaluate(
-            params, cfg, shops, key, count, until=until, say=say, shape_of=_shape, keep=keep
+            params,
+            cfg,
+            shops,
+            key,
+            count,
+            until=until,
+            say=say,
+            shape_of=_shape,
+            keep=keep,
+            temperature=budget.temperature,
         )
 
     for count in budget.samples:

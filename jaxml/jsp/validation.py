@@ -40,16 +40,16 @@ class Validation:
         self.problems = pad_batch(rows)
         self.bounds = np.asarray([row.trivial_bound for row in rows], np.float64)
         self._measure: Any = jax.jit(functools.partial(_makespans, cfg.model))
-        temperatures = jnp.ones((cfg.eval_samples + 1,)).at[0].set(0.0)
-        self._inputs = (self.problems, rng.fold(key, "samples"), temperatures)
+        self._temperatures = jnp.ones((cfg.eval_samples + 1,)).at[0].set(0.0)
+        self._inputs = (self.problems, rng.fold(key, "samples"))
 
     def compile(self, params: PyTree) -> None:
         """Compiles ahead of the first call."""
-        self._measure = self._measure.lower(params, *self._inputs).compile()
+        self._measure = self._measure.lower(params, *self._inputs, self._temperatures).compile()
 
-    def __call__(self, params: PyTree) -> dict[str, float]:
+    def __call__(self, params: PyTree, temperature: float = 1.0) -> dict[str, float]:
         """Mean gap to the trivial lower bound in per cent: greedy, and best of the samples."""
-        found = np.asarray(self._measure(params, *self._inputs))
+        found = np.asarray(self._measure(params, *self._inputs, temperature * self._temperatures))
         greedy, best = found[:, 0], found[:, 1:].min(1)
         return {
             "greedy": float(np.mean(100 * (greedy / self.bounds - 1))),

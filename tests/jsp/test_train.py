@@ -10,7 +10,7 @@ import pytest
 
 from jaxml.core import config, weights
 from jaxml.dist import mesh as meshes
-from jaxml.jsp import objective, pack, policy, train
+from jaxml.jsp import objective, pack, policy, pretrain, train
 from jaxml.jsp.config import PRESETS, SLIMConfig
 from jaxml.jsp.objective import Sampled
 
@@ -106,6 +106,16 @@ def test_it_learns(tmp_path):
     assert done.score == pytest.approx(found["best"], abs=1e-3)
     best = policy.load(tmp_path / "best.safetensors", cfg.model)
     jax.tree.map(np.testing.assert_array_equal, best, done.best)
+
+
+def test_validation_chooses_the_temperature():
+    """At temperature 0 all samples are the greedy schedule; the least gap is what is chosen."""
+    cfg = dataclasses.replace(CFG, eval_instances=2, eval_samples=128)
+    params, measure = policy.init_params(jax.random.key(1), cfg.model), train.Validation(cfg)
+    cold, warm = measure(params, 0.0), measure(params)
+    assert cold["best"] == cold["greedy"] == warm["greedy"] > warm["best"]
+    assert pretrain.best_temperature([0.0, 1.0], cfg, params) == 1.0
+    assert pretrain.best_temperature([0.5], cfg, params) == 0.5
 
 
 def test_instances_are_fresh_and_validation_is_apart():
