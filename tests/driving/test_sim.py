@@ -116,6 +116,10 @@ def test_real_layouts_hold_the_labels(real_data):
     assert 100 < moved.max() < 2000
     det = np.linalg.det(every.pose[:, :3, :3])
     np.testing.assert_allclose(det, 1, atol=1e-5)
+    speed = np.linalg.norm(every.velocity, axis=-1)
+    walking = np.median(speed[every.mask & (every.label == 1)])
+    assert 1.2 < walking < 1.8  # metres per second, whatever the recording car does
+    assert 5 < np.median(speed[:, 0]) < 9 < speed[:, 0].max() < 20
 
 
 def test_made_up_layouts_stand_in(no_data):

@@ -89,6 +89,38 @@ def test_noise_leaves_the_ego_alone():
         v2x.NoiseConfig(-1.0)
 
 
+def test_what_others_send_may_be_old():
+    """The ego's own cloud is of now; another's moving cars are where they were."""
+    every = sim.generated(1, 16)
+    arrays = [jnp.asarray(x[0]) for x in (every.boxes, every.label, every.mask)]
+    velocity = jnp.asarray(every.velocity[0])
+    lidar = dataclasses.replace(CFG.sim.lidar, noise_m=0.0, dropout=0.0)
+    cfg = dataclasses.replace(CFG.sim, lidar=lidar)
+    key = jax.random.key(0)
+    views = sim.viewpoints(key, cfg, *arrays)
+    ego, other = (int(i) for i in views.index)
+    now = sim.observe(key, cfg, *arrays)
+    same = sim.delayed(key, cfg, *arrays, jnp.zeros_like(velocity), 0.3)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), same, now)
+    scene = sim.delayed(key, cfg, *arrays, velocity, 0.3)
+    np.testing.assert_array_equal(scene.points[0], now.points[0])
+    jax.tree.map(np.testing.assert_array_equal, scene.truth, now.truth)
+    yaw = float(arrays[0][ego, 6])
+    turn = jnp.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+    shift = -0.3 * velocity @ turn.T  # of every box, along the ego's axes
+    assert float(jnp.abs(shift).max()) > 1
+    there = np.asarray(scene.pose[1] - now.pose[1])
+    np.testing.assert_allclose(there[:2, 3], shift[other], atol=1e-4)
+    was = now.truth.box.at[:, :2].add(shift).at[:, 3:6].add(0.02)
+    moved = geometry.transform(scene.pose, scene.points)[1]
+    on_some = boxes.points_in_boxes(moved, was)[np.asarray(arrays[2])].any(0)
+    above = np.asarray(scene.seen[1] & (moved[:, 2] > 0.05 - cfg.lidar.height_m))
+    assert above.sum() > 10
+    assert np.asarray(on_some)[above].all()
+    with pytest.raises(ValueError, match="delay_s must be >= 0"):
+        v2x.NoiseConfig(delay_s=-0.1)
+
+
 def test_bytes_and_methods():
     count = {m: v2x.bytes_per_agent(m, MODEL, points=1000, boxes=5) for m in v2x.METHODS}
     assert count["none"] == 0 < count["late"] < count["early"]
@@ -106,6 +138,6 @@ def test_every_method_trains_and_is_judged(method, tmp_path):
     cfg = dataclasses.replace(CFG, method=method)
     layouts = sim.generated(8, 16)
     trained = training.train(cfg, layouts, tmp_path)
-    noise = v2x.NoiseConfig(0.2, 0.2)
+    noise = v2x.NoiseConfig(0.2, 0.2, 0.1)
     scores = training.evaluate(trained, cfg, layouts, noise, num=4)
     assert 0 <= scores["AP@0.7"] <= scores["AP@0.5"] <= 1

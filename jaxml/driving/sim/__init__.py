@@ -4,7 +4,7 @@ from jaxml.driving.sim.camera import Picture, camera_rays, look
 from jaxml.driving.sim.config import PRESETS, CameraConfig, LidarConfig, SimConfig
 from jaxml.driving.sim.layout import Layouts, crowded, generated, layouts, real, split
 from jaxml.driving.sim.raycast import Hits, cast, lidar_rays, scan
-from jaxml.driving.sim.scene import Scene, Views, observe, picture, scenes_of, viewpoints
+from jaxml.driving.sim.scene import Scene, Views, delayed, observe, picture, scenes_of, viewpoints
 
 __all__ = [
     "PRESETS",
@@ -19,6 +19,7 @@ __all__ = [
     "camera_rays",
     "cast",
     "crowded",
+    "delayed",
     "generated",
     "layouts",
     "lidar_rays",

@@ -56,8 +56,9 @@ def viewpoints(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array
 
 
 def scenes_of(layouts: Layouts) -> dict[str, np.ndarray]:
-    """The arrays of layouts that `observe` takes, by name."""
-    return {"boxes": layouts.boxes, "label": layouts.label, "mask": layouts.mask}
+    """The arrays of layouts that `observe` and `delayed` take, by name."""
+    names = ("boxes", "label", "mask", "velocity")
+    return {name: getattr(layouts, name) for name in names}
 
 
 def agent_poses(cfg: SimConfig, boxes: Array, views: Views) -> Array:
@@ -75,6 +76,49 @@ def observe(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -
     boxes, label, mask = (jnp.asarray(x) for x in (boxes, label, mask))
     views = viewpoints(key, cfg, boxes, label, mask)
     poses = agent_poses(cfg, boxes, views)
+    points, seen, hits = _scans(key, cfg, boxes, mask, views)
+    to_ego = se3.inverse(poses[0])[None] @ poses
+    mine = se3.boxes_to(se3.inverse(poses[0]), boxes)
+    near = jnp.max(jnp.abs(mine[:, :2]), -1) < cfg.reach_m
+    found = jnp.max(hits, 0) >= cfg.least_points
+    real = mask & near & found & (jnp.arange(len(mask)) != views.index[0])
+    truth = Box3D(mine, label, jnp.ones_like(mine[:, 0]), real)
+    return Scene(points, seen, to_ego, views.there, truth, hits)
+
+
+def delayed(
+    key: Key,
+    cfg: SimConfig,
+    boxes: Array,
+    label: Array,
+    mask: Array,
+    velocity: Array,
+    delay_s: Array | float,
+) -> Scene:
+    """The scene of `observe`, but what the others sensed is `delay_s` old.
+
+    Everything was then where its velocity [n, 2] puts it, the others' poses are those of then, and
+    the ego, its own cloud and the labels are those of now.
+    """
+    boxes, label, mask = (jnp.asarray(x) for x in (boxes, label, mask))
+    now = observe(key, cfg, boxes, label, mask)
+    views = viewpoints(key, cfg, boxes, label, mask)
+    then = boxes.at[:, :2].add(-delay_s * velocity)
+    points, seen, _ = _scans(key, cfg, then, mask, views)
+    ego = se3.inverse(agent_poses(cfg, boxes, views)[0])
+    poses = ego[None] @ agent_poses(cfg, then, views)
+    return now._replace(
+        points=points.at[0].set(now.points[0]),
+        seen=seen.at[0].set(now.seen[0]),
+        pose=poses.at[0].set(now.pose[0]),
+    )
+
+
+def _scans(
+    key: Key, cfg: SimConfig, boxes: Array, mask: Array, views: Views
+) -> tuple[Array, Array, Array]:
+    """Clouds [a, r, 4], which rays returned [a, r], and returns of each box [a, n]."""
+    poses = agent_poses(cfg, boxes, views)
     albedo = 0.3 + 0.6 * jax.random.uniform(rng.fold(key, "albedo"), mask.shape)
 
     def sense(number: Array, pose: Array, own: Array, there: Array):
@@ -86,14 +130,7 @@ def observe(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -
         return points, seen, count.add(1, mode="drop")
 
     number = jnp.arange(cfg.agents)
-    points, seen, hits = jax.vmap(sense)(number, poses, views.index, views.there)
-    to_ego = se3.inverse(poses[0])[None] @ poses
-    mine = se3.boxes_to(se3.inverse(poses[0]), boxes)
-    near = jnp.max(jnp.abs(mine[:, :2]), -1) < cfg.reach_m
-    found = jnp.max(hits, 0) >= cfg.least_points
-    real = mask & near & found & (jnp.arange(len(mask)) != views.index[0])
-    truth = Box3D(mine, label, jnp.ones_like(mine[:, 0]), real)
-    return Scene(points, seen, to_ego, views.there, truth, hits)
+    return jax.vmap(sense)(number, poses, views.index, views.there)
 
 
 def picture(key: Key, cfg: SimConfig, boxes: Array, label: Array, mask: Array) -> Picture:

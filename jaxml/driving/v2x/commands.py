@@ -30,6 +30,7 @@ def v2x(
     scenes: int = 64,
     noise_m: float = 0.0,
     noise_deg: float = 0.0,
+    delay: float = 0.0,
     out: Path = Path("v2x.svg"),
     seed: int = 0,
 ) -> None:
@@ -44,6 +45,7 @@ def v2x(
       scenes: to evaluate on, a multiple of the batch.
       noise_m: standard deviation of reported positions (eval).
       noise_deg: of reported headings (eval).
+      delay: age of what the others send, in seconds (eval).
       out: picture to write (demo).
       seed: of everything (train).
     """
@@ -56,7 +58,7 @@ def v2x(
         cfg = dataclasses.replace(cfg, method=method)
     _, held = split(layouts(cfg.sim.room))
     if action == "eval":
-        noise = NoiseConfig(noise_m, noise_deg)
+        noise = NoiseConfig(noise_m, noise_deg, delay)
         scores = training.evaluate(Trained(params, state), cfg, held, noise, scenes)
         print(f"simulated cars, {cfg.method}, {held.source} layouts held out")
         print("  ".join(f"{k} {100 * v:.1f}" for k, v in scores.items()))

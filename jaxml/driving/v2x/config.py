@@ -15,19 +15,22 @@ METHODS = ("none", "late", "early", "fcooper", "v2vnet")
 
 @dataclasses.dataclass(frozen=True)
 class NoiseConfig:
-    """How wrong the poses are that other agents send.
+    """How wrong the poses are that other agents send, and how old all they send is.
 
     Attributes:
       position_m: standard deviation along x and y.
       heading_deg: of the heading.
+      delay_s: age of the others' data.
     """
 
     position_m: float = 0.0
     heading_deg: float = 0.0
+    delay_s: float = 0.0
 
     def __post_init__(self):
         check.types(self)
         check.at_least(0, position_m=self.position_m, heading_deg=self.heading_deg)
+        check.at_least(0, delay_s=self.delay_s)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Cooperative detectors: one network for each agent, then fusion, then one head."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -10,7 +11,7 @@ from jaxml.driving.boxes.box3d import Box3D
 from jaxml.driving.detection3d import net
 from jaxml.driving.detection3d.decode import decode
 from jaxml.driving.detection3d.objective import augmented, center_loss, targets
-from jaxml.driving.sim.scene import Scene, observe
+from jaxml.driving.sim.scene import Scene, delayed, observe
 from jaxml.driving.v2x import fuse
 from jaxml.driving.v2x.config import NoiseConfig, V2XConfig
 from jaxml.driving.v2x.warp import noisy_poses, warp_bev
@@ -60,12 +61,14 @@ def apply(
     return maps, {"pillar": pillar, "backbone": middle, "head": last}
 
 
-def sense(key: Key, cfg: V2XConfig, batch: PyTree) -> Scene:
-    """Scenes of a batch of layouts."""
+def sense(key: Key, cfg: V2XConfig, batch: PyTree, delay_s: float = 0.0) -> Scene:
+    """Scenes of a batch of layouts; the others' part of them is `delay_s` old."""
     keys = jax.random.split(rng.fold(key, "scene"), batch["mask"].shape[0])
-    return jax.vmap(lambda k, *x: observe(k, cfg.sim, *x))(
-        keys, batch["boxes"], batch["label"], batch["mask"]
-    )
+    now = (keys, batch["boxes"], batch["label"], batch["mask"])
+    if not delay_s:
+        return jax.vmap(lambda k, *x: observe(k, cfg.sim, *x))(*now)
+    then: Callable[..., Scene] = functools.partial(delayed, delay_s=delay_s)
+    return jax.vmap(lambda k, *x: then(k, cfg.sim, *x))(*now, batch["velocity"])
 
 
 def loss_fn(cfg: V2XConfig) -> Callable[[PyTree, PyTree, Key, PyTree], Loss]:

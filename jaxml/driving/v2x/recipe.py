@@ -16,6 +16,8 @@ from jaxml.report.recipe import Context, Outcome, Table
 
 PAPER = "OPV2V AP@0.7, PointPillars: late 78.1, early 80.0, F-Cooper 79.0, V2VNet 82.2"
 NOISE = NoiseConfig(0.2, 0.2)
+DELAY = NoiseConfig(delay_s=0.2)
+CONDITIONS = {"clean": NoiseConfig(), "noisy": NOISE, "delayed": DELAY}
 _RULE = "3 seeds, mean gap in simulated AP@0.7 of cars; below 2 points is called a tie"
 
 
@@ -39,27 +41,27 @@ CLAIMS = (LATE, EARLY, MIDDLE, GRACEFUL)
 
 
 def scores(cfg: V2XConfig, every: Layouts, folder: Path, num: int) -> dict[str, dict[str, float]]:
-    """Trains one method and scores it; `{"clean": ..., "noisy": ...}`.
+    """Trains one method and scores it under all `CONDITIONS`.
 
-    The model of "none" also gives "late" as `late clean` and `late noisy`.
+    The model of "none" also gives "late" as `late clean`, `late noisy`, `late delayed`.
     """
     path = folder / "scores.json"
     if path.exists():
         return json.loads(path.read_text())
     train, held = split(crowded(every, 5))
     done = training.train(cfg, train, folder)
-    found = _both(done, cfg, held, num, "")
+    found = _all(done, cfg, held, num, "")
     if cfg.method == "none":
         late = dataclasses.replace(cfg, method="late")
-        found |= _both(done, late, held, num, "late ")
+        found |= _all(done, late, held, num, "late ")
     files.write_text(path, json.dumps(found) + "\n")
     return found
 
 
-def _both(done: Trained, cfg: V2XConfig, held: Layouts, num: int, prefix: str):
+def _all(done: Trained, cfg: V2XConfig, held: Layouts, num: int, prefix: str):
     return {
-        f"{prefix}clean": training.evaluate(done, cfg, held, NoiseConfig(), num),
-        f"{prefix}noisy": training.evaluate(done, cfg, held, NOISE, num),
+        f"{prefix}{name}": training.evaluate(done, cfg, held, noise, num)
+        for name, noise in CONDITIONS.items()
     }
 
 
@@ -70,21 +72,26 @@ def measure(scale: str, context: Context) -> Outcome:
     if scale != "h100":
         return Outcome([p.missing(WHY, context.scale) for p in CLAIMS], tables=[sent])
     every = layouts(cfg.sim.room)
-    clean: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
-    noisy: dict[str, list[dict[str, float]]] = {name: [] for name in METHODS}
+    rows: dict[str, dict[str, list[dict[str, float]]]] = {
+        condition: {name: [] for name in METHODS} for condition in CONDITIONS
+    }
     for seed in range(3):
         for method in ("none", "early", "fcooper", "v2vnet"):
             context.say(f"V2X: {method}, seed {seed}")
             one = dataclasses.replace(cfg, method=method, seed=seed)
             found = scores(one, every, context.folder / f"v2x-{method}-{seed}", 256)
-            clean[method].append(found["clean"])
-            noisy[method].append(found["noisy"])
-            if method == "none":
-                clean["late"].append(found["late clean"])
-                noisy["late"].append(found["late noisy"])
+            for condition, scored in rows.items():
+                scored[method].append(found[condition])
+                if method == "none":
+                    scored["late"].append(found[f"late {condition}"])
     return Outcome(
-        claims(clean, noisy, context.scale),
-        tables=[table("Shared, true poses", clean), table("Shared, wrong poses", noisy), sent],
+        claims(rows["clean"], rows["noisy"], context.scale),
+        tables=[
+            table("Shared, true poses", rows["clean"]),
+            table("Shared, wrong poses", rows["noisy"]),
+            table(f"Shared {DELAY.delay_s:g} s late", rows["delayed"]),
+            sent,
+        ],
     )
 
 

@@ -23,7 +23,7 @@ def train(cfg: V2XConfig, layouts: Layouts, folder: Path) -> Trained:
 
 @functools.partial(jax.jit, static_argnames=("cfg", "noise"))
 def _judge(trained: Trained, cfg: V2XConfig, noise: NoiseConfig, key: Any, batch: Any) -> Any:
-    scene = model.sense(key, cfg, batch)
+    scene = model.sense(key, cfg, batch, noise.delay_s)
     found = model.detect(trained.params, trained.state, cfg, scene, key, noise)
     return judged(found, scene.truth)
 
