@@ -6,7 +6,7 @@ and the derivative of its output, so norms and the clipped sum need no gradient 
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,6 +103,54 @@ def unit(x: Any) -> Array:
     return x / jnp.where(norm > 0, norm, 1.0)
 
 
+def _check_alike(cfgs: Sequence[DPSGDConfig]) -> None:
+    """Raises ValueError where configurations differ in what one program cannot have both ways."""
+    first = cfgs[0]
+    for cfg in cfgs:
+        same = dataclasses.replace(
+            cfg,
+            learning_rate=first.learning_rate,
+            noise_multiplier=first.noise_multiplier,
+            clip_norm=first.clip_norm,
+        )
+        if same != first:
+            raise ValueError(
+                "cfgs may differ in learning_rate, noise_multiplier and clip_norm only; "
+                f"got {cfg} beside {first}."
+            )
+
+
+class _Rates(NamedTuple):
+    """In what trainings that run side by side may differ, float32 [trainings]."""
+
+    learning_rate: Array
+    noise_multiplier: Array
+    clip_norm: Array
+
+    @classmethod
+    def of(cls, cfgs: Sequence[DPSGDConfig]) -> "_Rates":
+        return cls(*(jnp.float32([getattr(cfg, name) for cfg in cfgs]) for name in cls._fields))
+
+
+def _step_of(
+    x: Array, label: Array, network: MlpConfig, batch_size: int
+) -> Callable[[PyTree, Key, _Rates], PyTree]:
+    """The update of one training on its own Poisson sample: `(params, key, rates) -> params`."""
+    num = x.shape[0]
+    size = dpsgd.largest_sample(num, batch_size / num)
+
+    def step(params: PyTree, key: Key, rates: _Rates) -> PyTree:
+        rows, mask = dpsgd.poisson_rows(rng.fold(key, "sample"), num, batch_size / num, size)
+        # GPUs may round the factors of the sum to 10 bits; C holds all the same.
+        bound = rates.clip_norm / (1 + TF32_SLACK)
+        total = clipped_sum(params, network, x[rows], label[rows], mask, bound)
+        std = rates.noise_multiplier * rates.clip_norm
+        mean = dpsgd.noised(total, rng.fold(key, "noise"), std, batch_size)
+        return jax.tree.map(lambda p, g: p - rates.learning_rate * g, params, mean)
+
+    return step
+
+
 def train_dpsgd(
     keys: Sequence[Key],
     x: Any,
@@ -130,46 +178,24 @@ def train_dpsgd(
     Raises:
       ValueError: configurations that differ in more.
     """
-    first = cfgs[0]
-    for cfg in cfgs:
-        same = dataclasses.replace(
-            cfg,
-            learning_rate=first.learning_rate,
-            noise_multiplier=first.noise_multiplier,
-            clip_norm=first.clip_norm,
-        )
-        if same != first:
-            raise ValueError(
-                "cfgs may differ in learning_rate, noise_multiplier and clip_norm only; "
-                f"got {cfg} beside {first}."
-            )
-    x, label = unit(x), jnp.asarray(label, jnp.int32)
-    num = x.shape[0]
-    check.between(1, num, batch_size=first.batch_size)
+    _check_alike(cfgs)
+    first, x, label = cfgs[0], unit(x), jnp.asarray(label, jnp.int32)
+    check.between(1, x.shape[0], batch_size=first.batch_size)
     network = first.network(x.shape[1], num_classes)
-    updates = first.num_updates(num)
+    updates = first.num_updates(x.shape[0])
     check.divides(calls=calls, updates=updates)
-    size = dpsgd.largest_sample(num, first.batch_size / num)
-    numbers = [(c.learning_rate, c.noise_multiplier, c.clip_norm) for c in cfgs]
-    rates = tuple(jnp.float32(r) for r in zip(*numbers, strict=True))
+    step, rates = _step_of(x, label, network, first.batch_size), _Rates.of(cfgs)
     stacked = jnp.stack(list(keys))
-
-    def step(params: PyTree, key: Key, rate: tuple[Array, ...]) -> PyTree:
-        lr, sigma, clip = rate
-        rows, mask = dpsgd.poisson_rows(rng.fold(key, "sample"), num, first.batch_size / num, size)
-        # GPUs may round the factors of the sum to 10 bits; C holds all the same.
-        bound = clip / (1 + TF32_SLACK)
-        total = clipped_sum(params, network, x[rows], label[rows], mask, bound)
-        mean = dpsgd.noised(total, rng.fold(key, "noise"), sigma * clip, first.batch_size)
-        return jax.tree.map(lambda p, g: p - lr * g, params, mean)
 
     @jax.jit
     def advance(params: PyTree, first_update: Array) -> PyTree:
-        def one(params: PyTree, key: Key, rate: tuple[Array, ...]) -> PyTree:
-            times = first_update + jnp.arange(updates // calls, dtype=jnp.int32)
-            return jax.lax.scan(
-                lambda p, t: (step(p, rng.fold(key, t), rate), None), params, times
-            )[0]
+        times = first_update + jnp.arange(updates // calls, dtype=jnp.int32)
+
+        def one(params: PyTree, key: Key, rates: _Rates) -> PyTree:
+            def go(params: PyTree, t: Array) -> tuple[PyTree, None]:
+                return step(params, rng.fold(key, t), rates), None
+
+            return jax.lax.scan(go, params, times)[0]
 
         return jax.vmap(one)(params, stacked, rates)
 
