@@ -66,12 +66,8 @@ from jaxml.inputs.integrity import DataNotFoundError
 # %%
 f = jnp.array([[3.0, 4.0], [0.3, 0.4], [-1.0, 0.5]])
 labels, w, b = jnp.array([0, 0, 1]), jnp.eye(2), jnp.zeros(2)
-print(
-    "loss",
-    emu.l2_softmax_loss(f, labels, w, b, 4.0),
-    "scaled",
-    emu.l2_softmax_loss(9 * f, labels, w, b, 4.0),
-)
+for scale in (1, 9):
+    print(f"embeddings x {scale}: loss {emu.l2_softmax_loss(scale * f, labels, w, b, 4.0):.4f}")
 centers = jnp.zeros((2, 2))
 for _ in range(4):
     centers = emu.update_centers(emu.unit(f), labels, centers)

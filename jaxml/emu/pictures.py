@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.types import Array
-from jaxml.emu.claims import mean_of
-from jaxml.emu.study import Rows
+from jaxml.emu.rows import Rows, mean_of
+from jaxml.emu.scope import Scope
 from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 
@@ -23,6 +23,7 @@ NAMES = {
     "l2+center": "L2 softmax + centres",
     "emu": "+ discriminator, all languages",
     "targeted": "+ discriminator, badly aligned ones",
+    "guessed": "... + guessed intents of these",
 }
 
 
@@ -53,11 +54,32 @@ def accuracies(rows: Rows, known: Sequence[str], title: str) -> Table:
     return Table(title, columns, tuple(body), caption)
 
 
+def rejection(scopes: Sequence[Scope]) -> Table:
+    """Means over seeds of what `scope.measure` found."""
+    first = scopes[0]
+    columns = ("", "AUROC, %", "others rejected, %", "kept, %", "rightly answered, %")
+
+    def cell(name: str) -> str:
+        values = [getattr(s, name) for s in scopes]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.1f}{spread}"
+
+    body = (
+        ("original encoder, nearest class mean", cell("auroc_before"), "-", "-", "-"),
+        ("specialised, nearest centre", *map(cell, ("auroc", "caught", "kept", "accuracy"))),
+    )
+    caption = (
+        f"CLINC150 test: {first.num_in} sentences of 150 intents and {first.num_out} of none, "
+        "neither trained on nor used for the threshold (it keeps 95 % of validation's)."
+    )
+    return Table("Sentences out of scope", columns, body, caption)
+
+
 def bars(rows: Rows) -> Figure:
     """Points over the original by language, for three arms."""
     base = rows.of("original")[0]
     languages = [lang for lang in base.cross if lang != "en"]
-    shown = [a for a in ("l2+center", "emu", "targeted") if rows.of(a)]
+    shown = [a for a in ("l2+center", "targeted", "guessed") if rows.of(a)]
 
     def plot(axes: Any) -> None:
         place = np.arange(len(languages))

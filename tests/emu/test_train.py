@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxml.core import tree
-from jaxml.emu import discriminator, objective, pool, train
+from jaxml.emu import discriminator, loss, objective, pool, train
 from jaxml.emu.config import PRESETS, EmuConfig, arms
 from jaxml.emu.discriminator import LanguageDiscriminator
 from jaxml.train import state, step
@@ -20,7 +20,7 @@ def begun(encoder, cfg, prepared):
     params, extra, disc = train.start(encoder, cfg, prepared, jax.random.key(0))
     made = train.optimizer(encoder, cfg)
     now = state.create(jax.random.key(0), params, made, extra=extra)
-    update = step.make_step(train.make_loss(encoder, cfg, disc), made, donate=False)
+    update = step.make_step(loss.make_loss(encoder, cfg, disc), made, donate=False)
     return now, update
 
 
@@ -138,7 +138,7 @@ def test_a_discriminator_of_one_language_sits_at_chance():
     lang = jnp.asarray(np.arange(600) % 3)
     disc, cfg = LanguageDiscriminator("multiclass", 3, 6, 16), EmuConfig(n_disc=100)
     p = discriminator.init(jax.random.key(0), disc)
-    fit = jax.jit(train.update_discriminator, static_argnums=(2, 3))
+    fit = jax.jit(loss.update_discriminator, static_argnums=(2, 3))
     p, *_ = fit(p, optax.adam(1e-3).init(p), disc, cfg, u[:300], lang[:300])
     assert abs(float(discriminator.accuracy(p, disc, u[300:], lang[300:])) - 1 / 3) < 0.12
     # what a pool of other intents would do: language 0 has its own prior, and is found
@@ -150,8 +150,8 @@ def test_a_discriminator_of_one_language_sits_at_chance():
 def test_a_learnt_radius_stays_above_its_bound(tiny):
     cfg = dataclasses.replace(tiny, alpha=None)
     p = {"radius": jnp.float32(0.1), "bias": jnp.zeros(16)}
-    assert float(train.radius(cfg, p)) == pytest.approx(objective.lowest_radius(16))
-    assert train.radius(tiny, p) == 16.0
+    assert float(loss.radius(cfg, p)) == pytest.approx(objective.lowest_radius(16))
+    assert loss.radius(tiny, p) == 16.0
 
 
 @pytest.mark.parametrize("name", ["softmax", "contrastive"])
