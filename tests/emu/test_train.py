@@ -27,7 +27,9 @@ def begun(encoder, cfg, prepared):
 @pytest.fixture(scope="module")
 def one_step(small, tiny, prepared):
     """State before, batch, state after and metrics of one step with every term."""
-    cfg = dataclasses.replace(tiny, anchor=0.5, n_disc=2)
+    cfg = dataclasses.replace(tiny, anchor=0.5, lambda_guess=0.7, n_disc=2)
+    guess = np.where(np.arange(20) % 3, np.arange(20) % 4, -1).astype(np.int32)
+    prepared = prepared._replace(guess={"de": guess})
     now, update = begun(small, cfg, prepared)
     batch = next(pool.Batches(prepared, cfg))
     after, metrics = update(now, batch)
@@ -50,6 +52,10 @@ def test_the_loss_of_a_step_is_the_sum_of_its_terms(small, one_step):
     fooled = oracle.adversary(disc, "multiclass", u, batch["lang"][half:], np.ones(2))
     held = np.mean(((u - batch["original"][half:]) ** 2).sum(-1))
     total = want + cfg.lambda_center * pull + cfg.lambda_adv * fooled
+    known = batch["guess"][half:] >= 0
+    assert 0 < known.sum() < len(known) and not known[batch["lang"][half:] == 0].any()
+    guess = batch["guess"][half:][known]
+    total += cfg.lambda_guess * oracle.l2_softmax(u[known], guess, kernel, bias, cfg.alpha)
     total += cfg.anchor * held
     np.testing.assert_allclose(got["loss"], total, rtol=1e-5)
     # centres move by the embeddings that the loss saw
