@@ -1,6 +1,6 @@
 """Everything that a study feeds an encoder, made once: features or token ids of a whole corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,12 @@ class Inputs:
             rows = np.flatnonzero(chosen)
             part[lang] = sentences.rows(rows)
             made[lang] = self.embed(f"{split}/{lang}", params, rows)
+        return self.scored(part, made)
+
+    def scored(
+        self, part: Mapping[str, Sentences], made: Mapping[str, np.ndarray]
+    ) -> dict[str, Scores]:
+        """Scores of embeddings that are at hand."""
         return evaluate.by_language(made, part, parallel=self.corpus.parallel)
 
 

@@ -140,7 +140,7 @@ def _pictures(path: Path, made: Inputs) -> list[Figure]:
     with np.load(path, allow_pickle=False) as kept:
         shown = pictures.maps(
             kept["before"], kept["after"], kept["label"], kept["lang"],
-            [str(x) for x in kept["names"]],
+            [str(x) for x in kept["names"]], made.corpus.labels,
         )  # fmt: skip
         steps = [{"step": float(s), "disc_accuracy": float(a)} for s, a in kept["steps"]]
     if steps:

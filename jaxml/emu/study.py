@@ -232,8 +232,10 @@ def run(
 def _row(
     arm: str, seed: int, inputs: Inputs, params: PyTree, seconds: float, note: str = ""
 ) -> Row:
-    scores = inputs.scores("test", params)
-    every = [inputs.embed(f"test/{lang}", params)[:250] for lang in scores]
+    test = inputs.corpus.test
+    made = {lang: inputs.embed(f"test/{lang}", params) for lang in test}
+    scores = inputs.scored(test, made)
+    every = [u[:250] for u in made.values()]
     lang = np.repeat(np.arange(len(every)), [len(x) for x in every])
     kinds = [{k: getattr(s, kind) for k, s in scores.items()} for kind in Scores._fields]
     probe = evaluate.language_probe(np.concatenate(every), lang)
