@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "kernels")]
@@ -72,7 +73,7 @@ def peer(mode: str, case: dict, arrays: dict[str, np.ndarray]) -> tuple[str, Wor
         return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrays.npz"
-        np.savez(path, **{n.replace("/", "|"): x for n, x in arrays.items()})
+        np.savez(path, **{n.replace("/", "|"): x for n, x in arrays.items()})  # pyright: ignore[reportArgumentType]
         env = {**os.environ, "PYTHONPATH": ""}
         worker = Worker([python, str(HERE / "peers" / "emu_worker.py"), mode], env, quiet=True)
         answer = worker.ask({**case, "arrays": str(path)})
@@ -174,7 +175,7 @@ def _use(texts):
     ids = ours.ids(texts)
     package.encode(texts[:1])  # loads
     tokens = [row[row >= 0].tolist() for row in ids]
-    backend = package._backend
+    backend: Any = package._backend
 
     def without_tokenizer():
         out = np.empty((len(tokens), 512), np.float32)

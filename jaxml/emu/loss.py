@@ -46,7 +46,7 @@ def term_weights(cfg: EmuConfig, num_languages: int) -> dict[str, Array]:
 def alike(cfg: EmuConfig) -> EmuConfig:
     """The configuration without what a step takes as arrays: equal for runs that share a step."""
     return dataclasses.replace(
-        cfg, seed=0, lambda_center=1.0, lambda_adv=float(cfg.lambda_adv > 0),
+        cfg, seed=0, steps=1, lambda_center=1.0, lambda_adv=float(cfg.lambda_adv > 0),
         anchor=float(cfg.unlabelled), lambda_guess=0.0,
         adversary_weights=(), anchor_weights=(),
     )  # fmt: skip
