@@ -21,6 +21,7 @@ from jaxml.emu.config import PRESETS, EmuConfig, arms
 from jaxml.emu.data import SOURCE, Corpus, Sentences
 from jaxml.emu.evaluate import Scores
 from jaxml.emu.inputs import Inputs, even, odd
+from jaxml.emu.pool import Pool
 from jaxml.emu.rows import Row, Rows
 
 ARMS = ("softmax", "contrastive", "l2", "l2+center", "emu", "targeted", "guessed")
@@ -211,12 +212,7 @@ def run(
         if time.monotonic() > until:
             break
         begun = time.monotonic()
-        emu = dataclasses.replace(made.arms[arm], seed=seed)
-        if arm == "guessed":
-            more = {"rounds": cfg.rounds, "keep": cfg.keep, "first": aimed.pop(seed, None)}
-            found = guess.adapt(inputs.encoder, emu, many, made.badly, **more)
-        else:
-            found = train.fit(inputs.encoder, emu, many)
+        found = _specialised(cfg, made, inputs, many, arm, seed, aimed.pop(seed, None))
         if arm == "targeted" and ("guessed", seed) in missing:
             aimed[seed] = found
         taken = time.monotonic() - begun
@@ -227,6 +223,23 @@ def run(
         say(f"{arm} {seed}: within {row.mean('mono', list(row.mono)):.2f}, to the source "
             f"{row.mean('cross', others):.2f} ({taken:.1f} s)")  # fmt: skip
     return rows.rows
+
+
+def _specialised(
+    cfg: StudyConfig,
+    made: Plan,
+    inputs: Inputs,
+    many: Pool,
+    arm: str,
+    seed: int,
+    first: train.Specialised | None,
+) -> train.Specialised:
+    """One run; "guessed" goes on from the run of "targeted" with its seed where that is at hand."""
+    emu = dataclasses.replace(made.arms[arm], seed=seed)
+    if arm != "guessed":
+        return train.fit(inputs.encoder, emu, many)
+    more = {"rounds": cfg.rounds, "keep": cfg.keep, "first": first}
+    return guess.adapt(inputs.encoder, emu, many, made.badly, **more)
 
 
 def _row(
