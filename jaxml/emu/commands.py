@@ -1,5 +1,6 @@
 """`jaxml emu specialize`, `predict`, `embed`, `evaluate` and `table`."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,33 +11,26 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxml.core import check, config, files
-from jaxml.emu import claims, data, evaluate, pool, study, train, use
+from jaxml.emu import claims, data, e5, evaluate, pool, train, use
 from jaxml.emu import model as models
 from jaxml.emu.config import EmuConfig
 from jaxml.emu.data import SOURCE, Sentences
-from jaxml.emu.discriminator import Kind
 from jaxml.emu.encoder import Encoder
+from jaxml.emu.rows import Rows
 from jaxml.inputs.order import generator
 
 type Name = Literal["use", "e5", "minilm"]
+_DEFAULT = EmuConfig()
 
 
 def specialize(
     train_csv: Annotated[Path, tyro.conf.arg(name="train")],
+    cfg: Annotated[EmuConfig, tyro.conf.arg(name="")] = _DEFAULT,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("runs/emu"),
     unlabelled: Path | None = None,
     encoder: Name = "use",
     encoder_path: Path | None = None,
-    semantic: Literal["l2", "softmax", "contrastive"] = "l2",
-    trainable: Literal["head", "top", "all"] = "head",
-    lambda_center: float = 0.1,
-    lambda_adv: float = 0.3,
-    disc: Kind = "multiclass",
-    anchor: float = 0.0,
-    steps: int = 150,
-    lr: float = 1e-4,
     held_out: float = 0.1,
-    seed: int = 0,
 ) -> None:
     """Specialises an encoder with labelled sentences of one language.
 
@@ -44,51 +38,49 @@ def specialize(
 
     Args:
       train_csv: CSV with columns text and intent, in one language.
+      cfg: of the specialisation.
       out: folder of the model.
       unlabelled: CSV with a column text, and language where there are several; None: no
         discriminator and no anchor.
       encoder: use (16 languages), e5 (about 100) or minilm (English).
       encoder_path: its weights, if not an installed package's.
-      semantic: L2 softmax, plain softmax, or contrast of pairs.
-      trainable: the head on cached features (seconds), also the top layers, or all.
-      lambda_center: weight of the center loss.
-      lambda_adv: weight of the language discriminator.
-      disc: its kind.
-      anchor: weight of the distance to the original embeddings.
-      steps: updates.
-      lr: of the encoder.
       held_out: share of labelled sentences to calibrate rejection and to score by.
-      seed: of everything.
     """
     check.between(0.01, 0.9, held_out=held_out)
     if unlabelled is None:
-        lambda_adv = anchor = 0.0
-    cfg = EmuConfig(
-        semantic, lambda_center=lambda_center, lambda_adv=lambda_adv, disc=disc, anchor=anchor,
-        trainable=trainable, lr=lr, steps=steps, seed=seed,
-    )  # fmt: skip
+        cfg = dataclasses.replace(cfg, lambda_adv=0.0, anchor=0.0)
     texts, intents, _ = data.read_csv(train_csv, labelled=True)
     others = {} if unlabelled is None else _by_language(unlabelled)
     found = models.encoder_named(encoder, encoder_path)
     out.mkdir(parents=True, exist_ok=True)
     _same_run(cfg, out)
+    _specialise(found, cfg, texts, intents, others, held_out, out)
+
+
+def _specialise(
+    found: Encoder,
+    cfg: EmuConfig,
+    texts: list[str],
+    intents: list[str],
+    others: dict[str, list[str]],
+    held_out: float,
+    out: Path,
+) -> None:
+    """Trains, writes the model to `out`, prints what it is worth on held-out sentences."""
     names = sorted(set(intents))
     label = np.array([names.index(i) for i in intents], np.int32)
-    mine, kept = _split(label, held_out, seed)
+    mine, kept = _split(label, held_out, cfg.seed)
     ids = found.ids(texts)
-    if others and SOURCE not in others:
-        others = {SOURCE: [texts[i] for i in mine], **others}
-    elif others:
-        others = {SOURCE: others.pop(SOURCE), **others}
-    many = pool.prepare(
-        found, cfg, ids[mine], label[mine],
-        {lang: found.ids(part) for lang, part in others.items()}, len(names),
-    )  # fmt: skip
+    if others:
+        own = others.pop(SOURCE, [texts[i] for i in mine])
+        others = {SOURCE: own, **others}
+    pools = {lang: found.ids(part) for lang, part in others.items()}
+    many = pool.prepare(found, cfg, ids[mine], label[mine], pools, len(names))
     done = train.fit(found, cfg, many, out / "run")
     model = models.build(found, done, cfg, names, ids[kept])
     models.save(out, model)
-    before, after = found.embed(ids), model.encoder.embed(ids)
-    for name, u in (("original", before), ("specialised", after)):
+    for name, made in (("original", found), ("specialised", model.encoder)):
+        u = made.embed(ids)
         right = evaluate.acc_at_1(u[kept], label[kept], u[mine], label[mine])
         print(f"{name}: {right:.1f} % of {len(kept)} held-out sentences by nearest neighbour")
     print(f"written to {out}; try `jaxml emu predict {out} --texts ...`")
@@ -207,18 +199,17 @@ def table(folder: Annotated[Path, tyro.conf.Positional], /) -> None:
     """
     from jaxml.emu import pictures
 
-    found = sorted(folder.rglob("*.jsonl"))
+    found = {path.stem: Rows(path) for path in sorted(folder.rglob("*.jsonl"))}
     if not found:
         raise FileNotFoundError(f"{folder} holds no study (no rows in *.jsonl there).")
     say = Console(width=200)
-    for path in found:
-        rows = study.Rows(path)
-        shown = pictures.accuracies(rows, use.LANGUAGES, path.stem)
+    for name, rows in found.items():
+        known = e5.LANGUAGES if name.endswith("-e5") else use.LANGUAGES
+        shown = pictures.accuracies(rows, known, name)
         made = Table(*shown.columns, title=shown.title)
         for row in shown.rows:
             made.add_row(*row)
         say.print(made)
-        if path.stem == "xsid-use":
-            for one in claims.verdicts(rows, "study"):
-                value = "-" if one.measured is None else f"{one.measured:.2f}"
-                say.print(f"{one.id}: {value} {one.unit}, {one.rule}: {one.verdict}")
+    for one in claims.verdicts(found, "study"):
+        if one.measured is not None:
+            say.print(f"{one.id}: {one.measured:.2f} {one.unit}, {one.rule}: {one.verdict}")

@@ -28,6 +28,7 @@ class EmuConfig:
       adversary_weights: of each language's sentences, the source first; (): all 1.
       anchor: weight of the distance to the original embeddings of unlabelled text.
       anchor_weights: of each language's sentences; (): all 1.
+      lambda_guess: weight of the loss on guessed intents of unlabelled sentences (see `guess`).
       trainable: the head on cached features, also the top layers, or all.
       lr: of the encoder.
       lr_classifier: of the classifier's weights.
@@ -55,6 +56,7 @@ class EmuConfig:
     adversary_weights: tuple[float, ...] = ()
     anchor: float = 0.0
     anchor_weights: tuple[float, ...] = ()
+    lambda_guess: float = 0.0
     trainable: Trainable = "head"
     lr: float = 1e-4
     lr_classifier: float = 1e-3
@@ -74,6 +76,7 @@ class EmuConfig:
             check.positive(alpha=self.alpha)
         check.at_least(0, lambda_center=self.lambda_center, lambda_adv=self.lambda_adv)
         check.at_least(0, anchor=self.anchor, seed=self.seed, steps=self.steps)
+        check.at_least(0, lambda_guess=self.lambda_guess)
         check.positive(n_disc=self.n_disc, hidden=self.hidden, clip=self.clip)
         check.positive(lr=self.lr, lr_classifier=self.lr_classifier, lr_disc=self.lr_disc)
         check.positive(batch_size=self.batch_size, per_language=self.per_language)
@@ -83,7 +86,7 @@ class EmuConfig:
     @property
     def unlabelled(self) -> bool:
         """Whether unlabelled sentences are used."""
-        return max(self.lambda_adv, self.anchor) > 0
+        return max(self.lambda_adv, self.anchor, self.lambda_guess) > 0
 
 
 def arms(cfg: EmuConfig) -> dict[str, EmuConfig]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxml.core import check
 from jaxml.inputs import source
+from jaxml.inputs.integrity import DataFile
 from jaxml.inputs.order import generator
 from jaxml.inputs.source import Provenance
 
@@ -67,7 +68,8 @@ def load(
     """A task by name.
 
     Args:
-      name: "xsid", "mtod" (Spanish and Thai, `languages` not used) or "toy".
+      name: "xsid", "mtod" (Spanish and Thai), "clinc150" (English, with sentences out of scope,
+        whose label is -1) or "toy".
       languages: of xSID beside English.
       path: where the data lies (see `source.find`).
 
@@ -75,25 +77,35 @@ def load(
       ValueError: no such set or language.
       DataNotFoundError: the data is not here; says how to get it.
     """
-    check.one_of(("xsid", "mtod", "toy"), name=name)
+    check.one_of(("xsid", "mtod", "clinc150", "toy"), name=name)
     if name == "toy":
         return toy()
-    located = source.find("intent_multi", path)
-    return _xsid(located, languages) if name == "xsid" else _mtod(located)
+    files = _Files("intent_en" if name == "clinc150" else "intent_multi", path)
+    if name == "xsid":
+        return _xsid(files, languages)
+    return _mtod(files) if name == "mtod" else _clinc(files)
 
 
-def _table(located: source.Located, name: str) -> list[dict[str, Any]]:
-    import pyarrow.parquet
+class _Files:
+    """The tables of a data set."""
 
-    row = {f.path: f for f in source.dataset("intent_multi").files}
-    content = source.read(located, row[f"text/intent_multi/{name}.parquet"])
-    return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    def __init__(self, dataset: str, path: Path | str | None):
+        self.located, self.set = source.find(dataset, path), source.dataset(dataset)
 
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """The rows of one file."""
+        import pyarrow.parquet
 
-def _provenance(located: source.Located, name: str, file: str) -> Provenance:
-    wanted = source.dataset("intent_multi")
-    used = next(f for f in wanted.files if f.path.endswith(f"{file}.parquet"))
-    return Provenance(name, located.how, used.sha256, used.num_bytes, wanted.licence)
+        content = source.read(self.located, self._file(name))
+        return pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+
+    def about(self, corpus: str, name: str) -> Provenance:
+        """Where a corpus came from, by one of its files."""
+        used = self._file(name)
+        return Provenance(corpus, self.located.how, used.sha256, used.num_bytes, self.set.licence)
+
+    def _file(self, name: str) -> DataFile:
+        return next(f for f in self.set.files if f.path.endswith(f"/{name}.parquet"))
 
 
 def _sentences(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], id: str) -> Sentences:
@@ -105,8 +117,8 @@ def _sentences(rows: Sequence[Mapping[str, Any]], labels: Sequence[str], id: str
     )
 
 
-def _xsid(located: source.Located, languages: Sequence[str]) -> Corpus:
-    every, train = _table(located, "xsid07"), _table(located, "xsid_train_en")
+def _xsid(files: _Files, languages: Sequence[str]) -> Corpus:
+    every, train = files.table("xsid07"), files.table("xsid_train_en")
     known = {r["lang"] for r in every}
     for language in languages:
         check.one_of(sorted(known), languages=language)
@@ -120,14 +132,13 @@ def _xsid(located: source.Located, languages: Sequence[str]) -> Corpus:
         }
         for split in ("valid", "test")
     ]
-    kept = [r for r in train if r["intent"] in labels]
-    about = _provenance(located, "xsid", "xsid07")
-    return Corpus("xsid", labels, _sentences(kept, labels, "idx"), parts[0], parts[1], about)
+    kept = _sentences([r for r in train if r["intent"] in labels], labels, "idx")
+    return Corpus("xsid", labels, kept, parts[0], parts[1], files.about("xsid", "xsid07"))
 
 
-def _mtod(located: source.Located) -> Corpus:
+def _mtod(files: _Files) -> Corpus:
     parts = [
-        {lang: _table(located, f"fbmto_{lang}_{split}") for lang in (SOURCE, "es", "th")}
+        {lang: files.table(f"fbmto_{lang}_{split}") for lang in (SOURCE, "es", "th")}
         for split in ("valid", "test")
     ]
     labels = tuple(sorted({r["intent"] for r in parts[1][SOURCE]}))
@@ -135,13 +146,22 @@ def _mtod(located: source.Located) -> Corpus:
     seen = {r["sentence"] for part in parts for r in part[SOURCE]}
     train = [
         {**r, "intent": rename.get(r["intent"].split("/")[-1].replace("_", "").lower(), "")}
-        for r in _table(located, "xsid_train_en")
+        for r in files.table("xsid_train_en")
         if r["source"] == "fb" and r["sentence"] not in seen
     ]
     made = [{k: _sentences(v, labels, "idx") for k, v in part.items()} for part in parts]
-    about = _provenance(located, "mtod", "fbmto_es_test")
     kept = _sentences([r for r in train if r["intent"]], labels, "idx")
+    about = files.about("mtod", "fbmto_es_test")
     return Corpus("mtod", labels, kept, made[0], made[1], about, parallel=False)
+
+
+def _clinc(files: _Files) -> Corpus:
+    parts = [files.table(f"clinc150_{split}") for split in ("train", "val", "test")]
+    labels = tuple(sorted({r["intent"] for r in parts[0]} - {"oos"}))
+    train, valid, test = (_sentences(part, labels, "idx") for part in parts)
+    inside = train.rows(train.label >= 0)
+    about = files.about("clinc150", "clinc150_test")
+    return Corpus("clinc150", labels, inside, {SOURCE: valid}, {SOURCE: test}, about, False)
 
 
 def balanced(sentences: Sentences, per_class: int, num_classes: int, seed: int = 0) -> Sentences:
@@ -159,11 +179,6 @@ def balanced(sentences: Sentences, per_class: int, num_classes: int, seed: int =
             raise ValueError(f"every class must have an example; class {k} has none.")
         chosen.append(mine)
     return sentences.rows(np.sort(np.concatenate(chosen)))
-
-
-def halves(part: Mapping[str, Sentences]) -> tuple[dict[str, Sentences], dict[str, Sentences]]:
-    """Sentences with even ids and with odd ones: a pool to train on, and what to choose by."""
-    return tuple({k: s.rows(s.pid % 2 == odd) for k, s in part.items()} for odd in (0, 1))  # pyright: ignore[reportReturnType]
 
 
 def read_csv(path: Path | str, *, labelled: bool) -> tuple[list[str], list[str], list[str]]:

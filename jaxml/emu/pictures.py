@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core.types import Array
-from jaxml.emu.claims import mean_of
-from jaxml.emu.study import Rows
+from jaxml.emu.rows import Rows, mean_of
+from jaxml.emu.scope import Scope
 from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 
@@ -23,6 +23,7 @@ NAMES = {
     "l2+center": "L2 softmax + centres",
     "emu": "+ discriminator, all languages",
     "targeted": "+ discriminator, badly aligned ones",
+    "guessed": "... + guessed intents of these",
 }
 
 
@@ -53,11 +54,32 @@ def accuracies(rows: Rows, known: Sequence[str], title: str) -> Table:
     return Table(title, columns, tuple(body), caption)
 
 
+def rejection(scopes: Sequence[Scope]) -> Table:
+    """Means over seeds of what `scope.measure` found."""
+    first = scopes[0]
+    columns = ("", "AUROC, %", "others rejected, %", "kept, %", "rightly answered, %")
+
+    def cell(name: str) -> str:
+        values = [getattr(s, name) for s in scopes]
+        spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+        return f"{statistics.mean(values):.1f}{spread}"
+
+    body = (
+        ("original encoder, nearest class mean", cell("auroc_before"), "-", "-", "-"),
+        ("specialised, nearest centre", *map(cell, ("auroc", "caught", "kept", "accuracy"))),
+    )
+    caption = (
+        f"CLINC150 test: {first.num_in} sentences of 150 intents and {first.num_out} of none, "
+        "neither trained on nor used for the threshold (it keeps 95 % of validation's)."
+    )
+    return Table("Sentences out of scope", columns, body, caption)
+
+
 def bars(rows: Rows) -> Figure:
     """Points over the original by language, for three arms."""
     base = rows.of("original")[0]
     languages = [lang for lang in base.cross if lang != "en"]
-    shown = [a for a in ("l2+center", "emu", "targeted") if rows.of(a)]
+    shown = [a for a in ("l2+center", "targeted", "guessed") if rows.of(a)]
 
     def plot(axes: Any) -> None:
         place = np.arange(len(languages))
@@ -67,7 +89,7 @@ def bars(rows: Rows) -> Figure:
         axes.set_xticks(place, languages)
         axes.axhline(0, color=figure.INK, linewidth=0.8)
         axes.set(ylabel="points over the original")
-        axes.legend()
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, fontsize=9)
 
     caption = "Queries of each language in the English gallery; means over seeds."
     return figure.draw("emu-gain", "What each language gains", caption, plot, (7.2, 3.6))
@@ -80,7 +102,10 @@ def curves(rows: Sequence[Mapping[str, float]], num_languages: int) -> Figure:
         "discriminator": (steps, [100 * r["disc_accuracy"] for r in rows]),
         "chance": (steps, [100 / num_languages] * len(steps)),
     }
-    caption = "Languages it finds, in per cent of a balanced batch, while the encoder works on it."
+    caption = (
+        "Languages it finds, in per cent of a balanced batch; the encoder works against it with "
+        "badly aligned languages only."
+    )
     return figure.lines(
         "emu-discriminator", "Discriminator against encoder", caption, series, x="steps", y="%"
     )
@@ -134,21 +159,43 @@ def tsne(x_nd: np.ndarray, *, perplexity: float = 20.0, steps: int = 400, seed: 
     return y
 
 
-def maps(before: np.ndarray, after: np.ndarray, label: np.ndarray, lang: np.ndarray,
-         names: Sequence[str]) -> list[Figure]:  # fmt: skip
-    """t-SNE before and after; colour by intent, marker by language."""
+def maps(
+    before: np.ndarray,
+    after: np.ndarray,
+    label: np.ndarray,
+    lang: np.ndarray,
+    names: Sequence[str],
+    intents: Sequence[str],
+) -> list[Figure]:
+    """t-SNE before and after; colour by intent, marker by language.
+
+    Args:
+      before: embeddings [n, d].
+      after: of the same sentences.
+      label: intents [n]; the five most frequent have a colour of their own.
+      lang: places in `names` [n].
+      names: languages, three at most.
+      intents: by label.
+    """
+    often = np.argsort(-np.bincount(label), kind="stable")[:5]
+    colour = {int(k): c for k, c in zip(often, figure.COLOURS, strict=False)}
     found = []
     for id, title, x in (("before", "Before", before), ("after", "After", after)):
-        y = np.asarray(jax.jit(tsne)(x))
+        y = np.asarray(_tsne(x))
 
         def plot(axes: Any, y: np.ndarray = y) -> None:
             for k, marker in zip(range(len(names)), "o^s", strict=False):
-                colour = [figure.COLOURS[c % 6] for c in label[lang == k]]
-                axes.scatter(*y[lang == k].T, c=colour, marker=marker, s=14, alpha=0.8)
+                shown = [colour.get(int(c), figure.COLOURS[-1]) for c in label[lang == k]]
+                axes.scatter(*y[lang == k].T, c=shown, marker=marker, s=14, alpha=0.8)
                 axes.scatter([], [], c=figure.INK, marker=marker, label=names[k])
+            for k, c in colour.items():
+                axes.scatter([], [], c=c, marker="o", label=intents[k])
             axes.set(xticks=[], yticks=[])
-            axes.legend()
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=8)
 
-        caption = "t-SNE of test sentences: colour = intent, marker = language."
-        found.append(figure.draw(f"emu-{id}", f"{title} specialisation", caption, plot))
+        caption = "t-SNE of test sentences: colour = intent (grey: all others), marker = language."
+        found.append(figure.draw(f"emu-{id}", f"{title} specialisation", caption, plot, (7.2, 3.6)))
     return found
+
+
+_tsne = jax.jit(tsne)

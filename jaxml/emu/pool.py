@@ -25,6 +25,7 @@ class Pool(NamedTuple):
       original: their embeddings by the encoder as it was.
       num_classes: K.
       means: of the classes' embeddings by the encoder as it was [K, d].
+      guess: intents guessed for sentences of `others`, -1 where none is; a language without: none.
     """
 
     inputs: np.ndarray
@@ -33,6 +34,7 @@ class Pool(NamedTuple):
     original: dict[str, np.ndarray]
     num_classes: int
     means: np.ndarray
+    guess: Mapping[str, np.ndarray] = {}
 
 
 def prepare(
@@ -91,7 +93,7 @@ class Batches:
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch: `x`, `label`; `unlabelled`, `lang`, `original` where they are used."""
+        """The next batch: `x`, `label`; `unlabelled`, `lang`, `original`, `guess` where used."""
         cfg, pool = self.cfg, self.pool
         places = np.arange(cfg.batch_size) + self.position * cfg.batch_size
         rows = self._order.at(places)[1]
@@ -107,6 +109,9 @@ class Batches:
             batch["unlabelled"] = np.concatenate([pool.others[g][r] for _, g, r in parts])
             batch["original"] = np.concatenate([pool.original[g][r] for _, g, r in parts])
             batch["lang"] = np.repeat(np.array([k for k, _, _ in parts], np.int32), num)
+            none = np.full(num, -1, np.int32)
+            guess = [pool.guess[g][r] if g in pool.guess else none for _, g, r in parts]
+            batch["guess"] = np.concatenate(guess)
         self.position += 1
         return batch
 

@@ -10,18 +10,22 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from jaxml.core import check
+from jaxml.core import check, files
 from jaxml.core.types import PyTree
-from jaxml.emu import data, evaluate, pool, train
-from jaxml.emu.config import EmuConfig, arms
+from jaxml.emu import data, evaluate, guess, train
+from jaxml.emu.config import PRESETS, EmuConfig, arms
 from jaxml.emu.data import SOURCE, Corpus, Sentences
-from jaxml.emu.encoder import Encoder
 from jaxml.emu.evaluate import Scores
+from jaxml.emu.inputs import Inputs, even, odd
+from jaxml.emu.pool import Pool
+from jaxml.emu.rows import Row, Rows
 
-ARMS = ("softmax", "contrastive", "l2", "l2+center", "emu", "targeted")
+ARMS = ("softmax", "contrastive", "l2", "l2+center", "emu", "targeted", "guessed")
+type Say = Callable[[str], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +39,13 @@ class StudyConfig:
       arms: of `ARMS`.
       gap: points that a language may lie below the source's accuracy, by the encoder as it was and
         on validation, before "targeted" takes it for badly aligned.
+      rates: of the encoder, to choose from on validation for all arms; (): that of `emu`.
       lambdas: discriminator weights of "targeted" to choose from on validation.
       anchor: of "targeted", on the other languages.
+      lambda_guess: of "guessed", which is "targeted" with guessed intents (see `guess.adapt`) for
+        badly aligned languages.
+      rounds: of guessing.
+      keep: share of guesses that are trained on.
     """
 
     emu: EmuConfig
@@ -44,8 +53,12 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     arms: tuple[str, ...] = ARMS
     gap: float = 20.0
+    rates: tuple[float, ...] = ()
     lambdas: tuple[float, ...] = (0.3, 1.0)
     anchor: float = 1.0
+    lambda_guess: float = 0.3
+    rounds: int = 2
+    keep: float = 0.6
 
     def __post_init__(self):
         check.positive(per_class=self.per_class, seeds=len(self.seeds), gap=self.gap)
@@ -54,131 +67,15 @@ class StudyConfig:
             check.one_of(ARMS, arms=arm)
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One run: accuracies in per cent by language, and how well a probe tells languages apart."""
-
-    arm: str
-    seed: int
-    mono: dict[str, float]
-    cross: dict[str, float]
-    num: dict[str, int]
-    probe: float
-    seconds: float
-    note: str = ""
-
-    def mean(self, kind: str, languages: Sequence[str]) -> float:
-        """Mean of "mono" or "cross" over languages."""
-        return statistics.mean(getattr(self, kind)[lang] for lang in languages)
+LARGE = StudyConfig(
+    PRESETS["h100"], per_class=400, rates=(2e-5, 5e-5, 1e-4), lambdas=(0.1, 0.3, 1.0, 3.0)
+)
+"""All parameters, up to 400 English sentences of an intent (more than 5,000 in all)."""
 
 
-class Rows:
-    """Rows in memory and in a file of JSON lines."""
-
-    def __init__(self, path: Path):
-        self.path, self.rows = path, list[Row]()
-        if path.exists():
-            lines = path.read_text().splitlines()
-            self.rows = [Row(**json.loads(line)) for line in lines if line.endswith("}")]
-
-    def has(self, arm: str, seed: int) -> bool:
-        """Whether a run is done."""
-        return any((r.arm, r.seed) == (arm, seed) for r in self.rows)
-
-    def add(self, row: Row) -> None:
-        """Appends one."""
-        self.rows.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as handle:
-            handle.write(json.dumps(dataclasses.asdict(row)) + "\n")
-
-    def of(self, arm: str) -> list[Row]:
-        """The rows of one arm."""
-        return [r for r in self.rows if r.arm == arm]
-
-
-class Inputs:
-    """Features (or token ids) of a corpus's sentences, made once.
-
-    Attributes:
-      encoder: as it is before.
-      corpus: the task.
-      train: its labelled sentences, as many of each intent as are used.
-      cached: whether inputs are features.
-      ids: of `train` [n, t], and of every language by split.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        corpus: Corpus,
-        labelled: Sentences,
-        trainable: str,
-        ids: dict[str, np.ndarray] | None = None,
-    ):
-        self.encoder, self.corpus, self.train = encoder, corpus, labelled
-        self.cached = trainable == "head"
-        self._x = dict(tokenised(encoder, corpus, labelled)) if ids is None else dict(ids)
-        if self.cached:
-            self._x = {name: encoder.features(x) for name, x in self._x.items()}
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Inputs by "train", or "valid/LANGUAGE", "test/LANGUAGE"."""
-        return self._x[name]
-
-    def embed(self, name: str, params: PyTree = None, rows: np.ndarray | None = None) -> np.ndarray:
-        """Embeddings of some inputs by the encoder or by other parameters."""
-        x = self._x[name] if rows is None else self._x[name][rows]
-        if self.cached:
-            return pool.head_only(self.encoder, x, params)
-        return self.encoder.embed(x, params)
-
-    def pool(self, keep: Callable[[Sentences], np.ndarray] | None = None) -> pool.Pool:
-        """What is trained on; `keep` picks among the validation sentences."""
-        others = {
-            lang: (slice(None) if keep is None else keep(part))
-            for lang, part in self.corpus.valid.items()
-        }
-        original = {lang: self.embed(f"valid/{lang}")[rows] for lang, rows in others.items()}
-        num = len(self.corpus.labels)
-        means = train.objective.class_means(self.embed("train"), self.train.label, num)
-        inputs = {lang: self[f"valid/{lang}"][rows] for lang, rows in others.items()}
-        return pool.Pool(self["train"], self.train.label, inputs, original, num, means)
-
-    def scores(
-        self,
-        split: str,
-        params: PyTree = None,
-        keep: Callable[[Sentences], np.ndarray] | None = None,
-    ) -> dict[str, Scores]:
-        """Scores by language on a split, or on part of it."""
-        part, made = {}, {}
-        for lang, sentences in getattr(self.corpus, split).items():
-            rows = (
-                np.arange(len(sentences.pid)) if keep is None else np.flatnonzero(keep(sentences))
-            )
-            part[lang] = sentences.rows(rows)
-            made[lang] = self.embed(f"{split}/{lang}", params, rows)
-        return evaluate.by_language(made, part, parallel=self.corpus.parallel)
-
-
-def tokenised(encoder: Encoder, corpus: Corpus, labelled: Sentences) -> dict[str, np.ndarray]:
-    """Token ids of everything a study needs, by the names of `Inputs`."""
-    found = {"train": encoder.ids(labelled.text)}
-    for split in ("valid", "test"):
-        for lang, part in getattr(corpus, split).items():
-            found[f"{split}/{lang}"] = encoder.ids(part.text)
-    return found
-
-
-def even(part: Sentences) -> np.ndarray:
-    """The half of the validation sentences that choices train on."""
-    return part.pid % 2 == 0
-
-
-def odd(part: Sentences) -> np.ndarray:
-    """The half that choices are made by."""
-    return part.pid % 2 == 1
+def labelled(corpus: Corpus, per_class: int) -> Sentences:
+    """The labelled sentences of a study."""
+    return data.balanced(corpus.train, per_class, len(corpus.labels))
 
 
 def poor(scores: Mapping[str, Scores], gap: float) -> tuple[str, ...]:
@@ -204,9 +101,20 @@ def targeted(
     )
 
 
-def choose(
-    cfg: StudyConfig, inputs: Inputs, badly: Sequence[str], say: Callable[[str], None]
-) -> tuple[EmuConfig, str]:
+def choose_rate(cfg: StudyConfig, inputs: Inputs, say: Say) -> float:
+    """The rate whose L2 softmax with centres is best to the source on validation's odd half."""
+    many, found = inputs.pool(even), []
+    for rate in cfg.rates:
+        emu = dataclasses.replace(cfg.emu, lr=rate, seed=100)
+        made = train.fit(inputs.encoder, arms(emu)["l2+center"], many)
+        scores = inputs.scores("valid", made.params, odd)
+        mean = statistics.mean(s.cross for lang, s in scores.items() if lang != SOURCE)
+        found.append((mean, rate))
+        say(f"on validation, lr {rate:g}: {mean:.2f} % to the source")
+    return max(found)[1] if found else cfg.emu.lr
+
+
+def choose_weight(cfg: StudyConfig, inputs: Inputs, badly: Sequence[str], say: Say) -> float:
     """The discriminator weight that lifts the badly aligned languages most on validation.
 
     Weights that cost any other language more than a point there come last.
@@ -216,16 +124,61 @@ def choose(
     found = []
     for weight in cfg.lambdas if badly else cfg.lambdas[:1]:
         trial = targeted(cfg.emu, inputs.corpus.languages, badly, weight, cfg.anchor)
-        trial = dataclasses.replace(trial, seed=100)
-        made = train.fit(inputs.encoder, trial, many)
+        made = train.fit(inputs.encoder, dataclasses.replace(trial, seed=100), many)
         after = inputs.scores("valid", made.params, odd)
         lift = statistics.mean(after[x].cross - before[x].cross for x in badly) if badly else 0.0
         cost = max((before[x].cross - after[x].cross for x in rest), default=0.0)
-        found.append((cost <= 1.0, lift, trial))
+        found.append((cost <= 1.0, lift, weight))
         say(f"on validation, discriminator {weight:g}: {lift:+.1f} points on {' '.join(badly)}, "
             f"largest loss elsewhere {max(cost, 0.0):.1f}")  # fmt: skip
-    best = max(found, key=lambda row: row[:2])[2]
-    return best, f"weight {best.lambda_adv:g} on {' '.join(badly) or 'none'}"
+    return max(found, key=lambda row: row[:2])[2]
+
+
+def chosen[T](path: Path, name: str, make: Callable[[], T]) -> T:
+    """A choice made once: read from a JSON file of choices, or made and written there."""
+    known = json.loads(path.read_text()) if path.exists() else {}
+    if name not in known:
+        known[name] = make()
+        files.write_text(path, json.dumps(known, indent=1) + "\n")
+    return known[name]
+
+
+class Plan(NamedTuple):
+    """Every arm's configuration, and the badly aligned languages."""
+
+    arms: dict[str, EmuConfig]
+    badly: tuple[str, ...] = ()
+
+    def note(self, arm: str) -> str:
+        """What was chosen for an arm."""
+        if arm not in ("targeted", "guessed"):
+            return ""
+        return f"weight {self.arms[arm].lambda_adv:g} on {' '.join(self.badly) or 'none'}"
+
+
+def plan(cfg: StudyConfig, inputs: Inputs, path: Path, say: Say) -> Plan:
+    """Configurations, with what is open in them chosen on validation.
+
+    Args:
+      cfg: the study.
+      inputs: of encoder and corpus.
+      path: of the file of choices.
+      say: prints progress.
+    """
+    rate = chosen(path, "lr", lambda: choose_rate(cfg, inputs, say))
+    cfg = dataclasses.replace(cfg, emu=dataclasses.replace(cfg.emu, lr=rate))
+    made = arms(cfg.emu)
+    if not {"targeted", "guessed"} & set(cfg.arms):
+        return Plan(made)
+    badly = chosen(path, "badly aligned", lambda: poor(inputs.scores("valid"), cfg.gap))
+    weight = chosen(path, "discriminator", lambda: choose_weight(cfg, inputs, badly, say))
+    languages = inputs.corpus.languages
+    aimed = targeted(cfg.emu, languages, badly, weight, cfg.anchor)
+    made |= {
+        "targeted": aimed,
+        "guessed": dataclasses.replace(aimed, lambda_guess=cfg.lambda_guess),
+    }
+    return Plan(made, tuple(badly))
 
 
 def run(
@@ -233,7 +186,7 @@ def run(
     inputs: Inputs,
     rows: Rows,
     *,
-    say: Callable[[str], None] = print,
+    say: Say = print,
     until: float = float("inf"),
     keep: Callable[[Row, train.Specialised], None] = lambda row, found: None,
 ) -> list[Row]:
@@ -250,55 +203,64 @@ def run(
     if not rows.has("original", 0):
         rows.add(_row("original", 0, inputs, None, 0.0))
         rows.add(_logistic(inputs))
-    made = arms(cfg.emu)
-    if "targeted" in cfg.arms and not all(rows.has("targeted", s) for s in cfg.seeds):
-        badly = poor(inputs.scores("valid"), cfg.gap)
-        made["targeted"], note = choose(cfg, inputs, badly, say)
-    many = inputs.pool()
-    for arm in cfg.arms:
-        for seed in cfg.seeds:
-            if rows.has(arm, seed) or time.monotonic() > until:
-                continue
-            begun = time.monotonic()
-            found = train.fit(inputs.encoder, dataclasses.replace(made[arm], seed=seed), many)
-            taken = time.monotonic() - begun
-            row = _row(arm, seed, inputs, found.params, taken)
-            if arm == "targeted":
-                row = dataclasses.replace(row, note=note)
-            rows.add(row)
-            keep(row, found)
-            others = [lang for lang in row.cross if lang != SOURCE]
-            say(f"{arm} {seed}: within {row.mean('mono', list(row.mono)):.2f}, to English "
-                f"{row.mean('cross', others):.2f} ({taken:.1f} s)")  # fmt: skip
+    missing = [(a, s) for a in cfg.arms for s in cfg.seeds if not rows.has(a, s)]
+    if not missing:
+        return rows.rows
+    made = plan(cfg, inputs, rows.path.with_suffix(".choices.json"), say)
+    many, aimed = inputs.pool(), dict[int, train.Specialised]()
+    for arm, seed in missing:
+        if time.monotonic() > until:
+            break
+        begun = time.monotonic()
+        found = _specialised(cfg, made, inputs, many, arm, seed, aimed.pop(seed, None))
+        if arm == "targeted" and ("guessed", seed) in missing:
+            aimed[seed] = found
+        taken = time.monotonic() - begun
+        row = _row(arm, seed, inputs, found.params, taken, made.note(arm))
+        rows.add(row)
+        keep(row, found)
+        others = [lang for lang in row.cross if lang != SOURCE]
+        say(f"{arm} {seed}: within {row.mean('mono', list(row.mono)):.2f}, to the source "
+            f"{row.mean('cross', others):.2f} ({taken:.1f} s)")  # fmt: skip
     return rows.rows
 
 
-def _row(arm: str, seed: int, inputs: Inputs, params: PyTree, seconds: float) -> Row:
-    scores = inputs.scores("test", params)
-    every = [inputs.embed(f"test/{lang}", params)[:250] for lang in scores]
+def _specialised(
+    cfg: StudyConfig,
+    made: Plan,
+    inputs: Inputs,
+    many: Pool,
+    arm: str,
+    seed: int,
+    first: train.Specialised | None,
+) -> train.Specialised:
+    """One run; "guessed" goes on from the run of "targeted" with its seed where that is at hand."""
+    emu = dataclasses.replace(made.arms[arm], seed=seed)
+    if arm != "guessed":
+        return train.fit(inputs.encoder, emu, many)
+    more = {"rounds": cfg.rounds, "keep": cfg.keep, "first": first}
+    return guess.adapt(inputs.encoder, emu, many, made.badly, **more)
+
+
+def _row(
+    arm: str, seed: int, inputs: Inputs, params: PyTree, seconds: float, note: str = ""
+) -> Row:
+    test = inputs.corpus.test
+    made = {lang: inputs.embed(f"test/{lang}", params) for lang in test}
+    scores = inputs.scored(test, made)
+    every = [u[:250] for u in made.values()]
     lang = np.repeat(np.arange(len(every)), [len(x) for x in every])
-    return Row(
-        arm,
-        seed,
-        {k: s.mono for k, s in scores.items()},
-        {k: s.cross for k, s in scores.items()},
-        {k: s.num for k, s in scores.items()},
-        evaluate.language_probe(np.concatenate(every), lang),
-        seconds,
-    )
+    kinds = [{k: getattr(s, kind) for k, s in scores.items()} for kind in Scores._fields]
+    probe = evaluate.language_probe(np.concatenate(every), lang)
+    return Row(arm, seed, kinds[0], kinds[1], kinds[2], kinds[3], probe, seconds, note)
 
 
 def _logistic(inputs: Inputs) -> Row:
-    """Logistic regression on the frozen embeddings; it has no gallery, so both kinds are one."""
+    """Logistic regression on the frozen embeddings; it has no gallery, so all kinds are one."""
     part = {
         lang: (inputs.embed(f"test/{lang}"), sentences.label)
         for lang, sentences in inputs.corpus.test.items()
     }
     found = evaluate.logistic_accuracy(inputs.embed("train"), inputs.train.label, part)
     num = {lang: len(y) for lang, (_, y) in part.items()}
-    return Row("logistic", 0, found, found, num, float("nan"), 0.0)
-
-
-def labelled(corpus: Corpus, per_class: int) -> Sentences:
-    """The labelled sentences of a study."""
-    return data.balanced(corpus.train, per_class, len(corpus.labels))
+    return Row("logistic", 0, found, found, found, num, float("nan"), 0.0)

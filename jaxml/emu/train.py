@@ -1,14 +1,9 @@
-"""Specialisation: the encoder, the classifier and the centres against the discriminator.
-
-One step is: `n_disc` updates of the discriminator on embeddings that do not feel it, one update of
-encoder and classifier, one of the centres. All three live in one step of the shared trainer; what
-is not moved by the loss's gradient (discriminator, centres) is its `extra`.
-"""
+"""Specialisation by the shared trainer, with `loss.make_loss` as its loss."""
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,15 +14,14 @@ import optax
 from jax.sharding import NamedSharding
 
 from jaxml.core import check, rng, tree
-from jaxml.core.types import Array, Key, PyTree
-from jaxml.emu import discriminator, objective
+from jaxml.core.types import Key, PyTree
+from jaxml.emu import discriminator, loss
 from jaxml.emu.config import EmuConfig
 from jaxml.emu.discriminator import LanguageDiscriminator
 from jaxml.emu.encoder import Encoder
 from jaxml.emu.objective import unit
 from jaxml.emu.pool import Batches, Pool
 from jaxml.train import loop, optim, run, state, step
-from jaxml.train.step import Loss
 
 
 def start(
@@ -48,14 +42,10 @@ def start(
     if cfg.alpha is None:
         classifier["radius"] = jnp.float32(16.0)
     params = {"encoder": jax.tree.map(jnp.copy, trained), "classifier": classifier}
-    extra: dict[str, Any] = {"centers": jnp.asarray(pool.means)}
-    for name in ("adversary_weights", "anchor_weights"):
-        given = getattr(cfg, name)
-        if given and len(given) != len(pool.others):
-            raise ValueError(
-                f"{name} must have one value for each of {len(pool.others)} languages; "
-                f"got {len(given)}."
-            )
+    extra: dict[str, Any] = {
+        "centers": jnp.asarray(pool.means),
+        "weights": loss.term_weights(cfg, len(pool.others)),
+    }
     if cfg.lambda_adv == 0:
         return params, extra, None
     width = pool.means.shape[1]
@@ -63,105 +53,6 @@ def start(
     extra["disc"] = discriminator.init(rng.fold(key, "discriminator"), disc)
     extra["disc_opt"] = optax.adam(cfg.lr_disc).init(extra["disc"])
     return params, extra, disc
-
-
-def make_loss(encoder: Encoder, cfg: EmuConfig, disc: LanguageDiscriminator | None) -> step.LossFn:
-    """The loss of a step `(params, batch, key, extra) -> Loss`, for `jaxml.train`."""
-    embed = _embedding(encoder, cfg)
-
-    def loss_fn(params: PyTree, batch: PyTree, key: Key, extra: PyTree) -> Loss:
-        del key
-        num = batch["x"].shape[0]
-        x = batch["x"]
-        if cfg.unlabelled:
-            x = jnp.concatenate([x, batch["unlabelled"]])
-        f = embed(params["encoder"], x)
-        u, others = unit(f[:num]), unit(f[num:])
-        total = _semantic(cfg, params["classifier"], f[:num], u, batch["label"])
-        metrics = {"semantic": total}
-        if cfg.lambda_center > 0:
-            metrics["center"] = objective.center_loss(u, batch["label"], extra["centers"])
-            total = total + cfg.lambda_center * metrics["center"]
-        extra = dict(extra)
-        extra["centers"] = objective.update_centers(
-            jax.lax.stop_gradient(u), batch["label"], extra["centers"], cfg.eta
-        )
-        if disc is not None:
-            extra["disc"], extra["disc_opt"], found = update_discriminator(
-                extra["disc"], extra["disc_opt"], disc, cfg, jax.lax.stop_gradient(others),
-                batch["lang"],
-            )  # fmt: skip
-            metrics |= found
-        if cfg.unlabelled:
-            terms = _unlabelled(cfg, disc, extra, others, batch)
-            metrics |= {name: value for name, (_, value) in terms.items()}
-            total = total + sum(weight * value for weight, value in terms.values())
-        return Loss(total, num, metrics, extra)
-
-    return loss_fn
-
-
-def _unlabelled(
-    cfg: EmuConfig, disc: LanguageDiscriminator | None, extra: PyTree, u: Array, batch: PyTree
-) -> dict[str, tuple[float, Array]]:
-    """Weights and values of the terms on unlabelled sentences, of the last `n_disc` part."""
-    last = slice(-(u.shape[0] // cfg.n_disc), None)
-    u, lang, original = u[last], batch["lang"][last], batch["original"][last]
-
-    terms = {}
-    if disc is not None:
-        weight = jnp.asarray(cfg.adversary_weights) if cfg.adversary_weights else None
-        value = discriminator.adversarial_loss(extra["disc"], disc, u, lang, weight)
-        terms["adversary"] = (cfg.lambda_adv, value)
-    if cfg.anchor > 0:
-        weight = jnp.asarray(cfg.anchor_weights)[lang] if cfg.anchor_weights else None
-        terms["anchor"] = (cfg.anchor, objective.anchor_loss(u, original, weight))
-    return terms
-
-
-def _embedding(encoder: Encoder, cfg: EmuConfig) -> Callable[[PyTree, Array], Array]:
-    if cfg.trainable == "head":
-        return lambda p, x: encoder.head(p["head"], x)
-    return encoder.apply
-
-
-def _semantic(cfg: EmuConfig, p: PyTree, f: Array, u: Array, label: Array) -> Array:
-    if cfg.semantic == "softmax":
-        return objective.softmax_loss(f, label, p["kernel"], p["bias"])
-    if cfg.semantic == "contrastive":
-        return objective.pair_loss(u, label)
-    return objective.l2_softmax_loss(f, label, p["kernel"], p["bias"], radius(cfg, p))
-
-
-def radius(cfg: EmuConfig, classifier: PyTree) -> Array | float:
-    """The fixed radius, or the learnt one above its bound."""
-    if cfg.alpha is not None:
-        return cfg.alpha
-    num = classifier["bias"].shape[0]
-    return jnp.maximum(classifier["radius"], objective.lowest_radius(max(num, 3)))
-
-
-def update_discriminator(
-    p: PyTree, opt_state: Any, disc: LanguageDiscriminator, cfg: EmuConfig, u: Array, lang: Array
-) -> tuple[PyTree, Any, dict[str, Array]]:
-    """`n_disc` updates, each on its own part of the unlabelled sentences.
-
-    Returns:
-      Its parameters, its optimiser's state, and the loss and accuracy before the last update.
-    """
-    optimizer = optax.adam(cfg.lr_disc)
-    parts = (u.reshape(cfg.n_disc, -1, u.shape[-1]), lang.reshape(cfg.n_disc, -1))
-
-    def one(carry: tuple[PyTree, Any], part: tuple[Array, Array]) -> tuple[Any, Any]:
-        p, opt_state = carry
-        value, slope = jax.value_and_grad(discriminator.discriminator_loss)(p, disc, *part)
-        right = discriminator.accuracy(p, disc, *part)
-        moves, opt_state = optimizer.update(slope, opt_state, p)
-        moved = discriminator.clipped(optax.apply_updates(p, moves), disc)
-        return (moved, opt_state), (value, right)
-
-    (p, opt_state), (values, right) = jax.lax.scan(one, (p, opt_state), parts)
-    return p, opt_state, {"disc_loss": values[-1], "disc_accuracy": right[-1]}
 
 
 def optimizer(encoder: Encoder, cfg: EmuConfig) -> optax.GradientTransformation:
@@ -234,9 +125,15 @@ class _Curve:
 def _compiled(
     encoder: Encoder, cfg: EmuConfig, disc: LanguageDiscriminator | None
 ) -> tuple[step.LossFn, optax.GradientTransformation, step.Step]:
-    """Loss, optimiser and step; runs that differ in their seed alone share one."""
-    loss_fn, made = make_loss(encoder, cfg, disc), optimizer(encoder, cfg)
+    loss_fn, made = loss.make_loss(encoder, cfg, disc), optimizer(encoder, cfg)
     return loss_fn, made, step.make_step(loss_fn, made)
+
+
+def compiled(
+    encoder: Encoder, cfg: EmuConfig, disc: LanguageDiscriminator | None
+) -> tuple[step.LossFn, optax.GradientTransformation, step.Step]:
+    """Loss, optimiser and step; runs whose configurations are `loss.alike` share one."""
+    return _compiled(encoder, loss.alike(cfg), disc)
 
 
 def fit(
@@ -267,7 +164,7 @@ def fit(
     key = jax.random.key(cfg.seed)
     params, extra, disc = start(encoder, cfg, pool, key)
     curve, batches = _Curve(max(cfg.steps // 20, 1)), Batches(pool, cfg)
-    loss_fn, made, update = _compiled(encoder, dataclasses.replace(cfg, seed=0), disc)
+    loss_fn, made, update = compiled(encoder, cfg, disc)
     if folder is None:
         now = state.create(key, params, made, extra=extra)
         now = loop.fit(update, now, batches, [curve, *watch], num_steps=cfg.steps)

