@@ -46,18 +46,21 @@ class MinHashConfig:
       num_rows: r, hashes of a band.
       ngram: words of a shingle.
       seed: of the hash functions.
+      verify: least exact Jaccard similarity of a link (engine); 0 trusts the bands.
 
     Raises:
-      ValueError: a value below 1 (seed: below 0).
+      ValueError: a value below 1 (seed: below 0; verify: outside [0, 1]).
     """
 
     num_bands: int = 14
     num_rows: int = 8
     ngram: int = 5
     seed: int = 1
+    verify: float = 0.0
 
     def __post_init__(self):
         check.types(self)
+        check.between(0, 1, verify=self.verify)
         check.at_least(1, num_bands=self.num_bands, num_rows=self.num_rows, ngram=self.ngram)
         check.at_least(0, seed=self.seed)
 
@@ -237,18 +240,25 @@ def runs(keys: np.ndarray, docs: np.ndarray) -> np.ndarray:
     )
 
 
+def shingle_sets(shingles: Shingles) -> tuple[np.ndarray, np.ndarray]:
+    """Each document's different shingles: owners int64 [u], not decreasing, and hashes int64."""
+    codes = np.unique((shingles.doc.astype(np.int64) << 32) | shingles.hash.astype(np.int64))
+    return codes >> np.int64(32), codes & np.int64(0xFFFFFFFF)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Jaccard similarity of two sorted sets; 0 where both are empty."""
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / max(len(a) + len(b) - shared, 1)
+
+
 def jaccard(shingles: Shingles, edges: np.ndarray) -> np.ndarray:
     """Exact Jaccard similarity of the shingle sets of each pair: float64 [e]."""
-    codes = np.unique((shingles.doc.astype(np.int64) << 32) | shingles.hash.astype(np.int64))
-    owner, value = codes >> np.int64(32), codes & np.int64(0xFFFFFFFF)
+    owner, value = shingle_sets(shingles)
     last = int(max(np.max(edges, initial=0), np.max(owner, initial=0)))
     bounds = np.searchsorted(owner, np.arange(last + 2))
-    out = np.zeros(len(edges))
-    for row, (i, j) in enumerate(edges):
-        a, b = value[bounds[i] : bounds[i + 1]], value[bounds[j] : bounds[j + 1]]
-        shared = len(np.intersect1d(a, b, assume_unique=True))
-        out[row] = shared / max(len(a) + len(b) - shared, 1)
-    return out
+    sets = (tuple(value[bounds[i] : bounds[i + 1]] for i in edge) for edge in edges)
+    return np.array([overlap(*pair) for pair in sets], np.float64)
 
 
 def verify(shingles: Shingles, edges: np.ndarray, threshold: float) -> np.ndarray:

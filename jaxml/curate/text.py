@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -121,21 +121,52 @@ def _powers(size: int) -> tuple[np.ndarray, np.ndarray]:
     return up, np.multiply.accumulate(ones)
 
 
+def polynomial(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prefix sums [n + 1] and factors [n], uint64: the bytes a..b hash to `(p[b] - p[a]) * f[a]`.
+
+    A polynomial of the bytes modulo 2^64, the same wherever the bytes lie; `mix64` it.
+    """
+    up, down = _powers(max(_BLOCK, 1 << int(len(flat)).bit_length()))
+    prefix = np.zeros(len(flat) + 1, U64)
+    np.cumsum(_BYTE[flat] * up[: len(flat)], out=prefix[1:])
+    return prefix, down[: len(flat)]
+
+
 def word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The words of a buffer of blanks and UTF-8: first bytes int64 [w], hashes uint64 [w].
 
-    A word's hash is a polynomial of its bytes modulo 2^64, read off prefix sums, then mixed.
+    Taken in blocks that end at a blank, so that a huge document needs little memory.
     """
+    starts, hashes, begin = [np.zeros(0, np.int64)], [np.zeros(0, U64)], 0
+    while begin < len(flat):
+        end = _blank_before(flat, begin)
+        at, values = _word_hashes(flat[begin:end])
+        starts.append(at + begin)
+        hashes.append(values)
+        begin = end
+    return np.concatenate(starts), np.concatenate(hashes)
+
+
+def _blank_before(flat: np.ndarray, begin: int) -> int:
+    """Where a block from `begin` ends: behind its last blank, or behind the next one."""
+    if len(flat) - begin <= _BLOCK:
+        return len(flat)
+    for first in (begin + _BLOCK - 4096, begin):
+        blanks = np.flatnonzero(flat[first : begin + _BLOCK] == 32)
+        if len(blanks):
+            return first + int(blanks[-1]) + 1
+    later = np.flatnonzero(flat[begin + _BLOCK :] == 32)
+    return begin + _BLOCK + int(later[0]) + 1 if len(later) else len(flat)
+
+
+def _word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     solid = np.concatenate(
         [[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]]
     )
     edges = np.flatnonzero(solid[1:] != solid[:-1])
     starts, ends = edges[::2], edges[1::2]
-    size = max(_BLOCK, 1 << int(len(flat)).bit_length())
-    up, down = _powers(size)
-    prefix = np.zeros(len(flat) + 1, U64)
-    np.cumsum(_BYTE[flat] * up[: len(flat)], out=prefix[1:])
-    return starts, mix64((prefix[ends] - prefix[starts]) * down[starts])
+    prefix, factor = polynomial(flat)
+    return starts, mix64((prefix[ends] - prefix[starts]) * factor[starts])
 
 
 def grams(packed: Packed, n: int) -> Shingles:
@@ -146,17 +177,23 @@ def grams(packed: Packed, n: int) -> Shingles:
     """
     check.at_least(1, n=n)
     hashes, docs = [np.zeros(0, U64)], [np.zeros(0, np.int32)]
-    first = 0
     offsets = packed.doc_offsets
-    while first < packed.num_docs:
-        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK, "right")) - 1
-        last = min(max(last, first + 1), packed.num_docs)
+    for first, last in blocks(offsets):
         part = packed.bytes[offsets[first] : offsets[last]]
         values, owner = _grams(part, offsets[first : last + 1] - offsets[first], n)
         hashes.append(values)
         docs.append(owner + np.int32(first))
-        first = last
     return Shingles(np.concatenate(hashes), np.concatenate(docs))
+
+
+def blocks(doc_offsets: np.ndarray, size: int = _BLOCK) -> Iterator[tuple[int, int]]:
+    """Ranges of documents of at most `size` bytes together, or of one document."""
+    first, num_docs = 0, len(doc_offsets) - 1
+    while first < num_docs:
+        last = int(np.searchsorted(doc_offsets, doc_offsets[first] + size, "right")) - 1
+        last = min(max(last, first + 1), num_docs)
+        yield first, last
+        first = last
 
 
 def shingle(packed: Packed, n: int = 5) -> Shingles:
