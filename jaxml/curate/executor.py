@@ -5,6 +5,7 @@ dies leaves nothing half done, and the answer does not depend on who ran what. W
 machines need a folder that all of them see.
 """
 
+import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,8 +31,9 @@ def local(function: Callable[[Path], object], paths: Sequence[Path]) -> None:
         function(path)
 
 
+@functools.cache
 def _daft(runner: str) -> Any:
-    """Daft with one of its runners chosen.
+    """Daft with one of its runners, which a process can choose once.
 
     Raises:
       ImportError: it is missing; says how to get it.
@@ -42,24 +44,42 @@ def _daft(runner: str) -> Any:
         import daft  # pyright: ignore[reportMissingImports]
 
         if runner == "ray":
-            import ray  # noqa: F401  # pyright: ignore[reportMissingImports]
+            _start_ray()
     except ImportError as error:
         raise ImportError(
             f"engine={runner!r} needs the package {error.name}: "
             "pip install 'jaxml-lab[curate-dist]'."
         ) from None
-    if _chosen.setdefault("runner", runner) != runner:
+    try:
+        if runner == "ray":
+            daft.set_runner_ray(noop_if_initialized=True)
+        else:
+            daft.set_runner_native()
+    except Exception as error:  # noqa: BLE001  # of Daft's own kind, which differs by version
         raise RuntimeError(
-            f"engine={runner!r} cannot follow engine={_chosen['runner']!r} in one process; "
-            "start another one."
-        )
+            f"engine={runner!r} needs a process in which Daft has no runner yet: {error}"
+        ) from None
     return daft
 
 
-_chosen: dict[str, str] = {}
+def _start_ray() -> None:
+    """Joins the cluster of `RAY_ADDRESS`, or begins one on this machine.
+
+    Workers compute on their processors: several of them never share a device.
+    """
+    import ray as cluster  # pyright: ignore[reportMissingImports]
+
+    if not cluster.is_initialized():
+        here = not os.environ.get("RAY_ADDRESS")
+        cluster.init(
+            num_cpus=os.cpu_count() if here else None,
+            include_dashboard=False if here else None,
+            log_to_driver=False,
+            runtime_env={"env_vars": {**QUIET, "JAX_PLATFORMS": "cpu"}},
+        )
 
 
-def _map(daft: Any, function: Callable[[Path], object], paths: Sequence[Path], num: int) -> None:
+def _map(frame: Any, daft: Any, function: Callable[[Path], object]) -> None:
     """One task of Daft for each path."""
 
     @daft.func.batch(return_dtype=daft.DataType.bool(), batch_size=1)
@@ -68,38 +88,22 @@ def _map(daft: Any, function: Callable[[Path], object], paths: Sequence[Path], n
             function(Path(path))
         return [True] * len(part)
 
-    frame = daft.from_pydict({"part": [str(path) for path in paths]})
-    frame.into_partitions(min(num, len(paths))).select(step(daft.col("part"))).collect()
+    frame.select(step(daft.col("part"))).collect()
 
 
 def native(function: Callable[[Path], object], paths: Sequence[Path]) -> None:
-    """On Daft's own threads and processes on this machine."""
-    if not paths:
-        return
-    daft = _daft("daft")
-    daft.set_runner_native()
-    _map(daft, function, paths, os.cpu_count() or 1)
+    """On Daft's own threads, in this process."""
+    if paths:
+        daft = _daft("daft")
+        _map(daft.from_pydict({"part": [str(path) for path in paths]}), daft, function)
 
 
 def ray(function: Callable[[Path], object], paths: Sequence[Path]) -> None:
-    """On Ray's workers, through Daft; on the cluster of `RAY_ADDRESS`, else on this machine.
-
-    Workers compute on their processors: several of them never share a device.
-    """
-    if not paths:
-        return
-    daft = _daft("ray")
-    import ray as cluster  # pyright: ignore[reportMissingImports]
-
-    if not cluster.is_initialized():
-        cluster.init(
-            num_cpus=None if os.environ.get("RAY_ADDRESS") else os.cpu_count(),
-            include_dashboard=False,
-            log_to_driver=False,
-            runtime_env={"env_vars": {**QUIET, "JAX_PLATFORMS": "cpu"}},
-        )
-    daft.set_runner_ray(noop_if_initialized=True)
-    _map(daft, function, paths, 4 * int(cluster.cluster_resources().get("CPU", 1)))
+    """On Ray's workers, through Daft; on the cluster of `RAY_ADDRESS`, else on this machine."""
+    if paths:
+        daft = _daft("ray")
+        frame = daft.from_pydict({"part": [str(path) for path in paths]})
+        _map(frame.into_partitions(len(paths)), daft, function)
 
 
 ENGINES: Mapping[str, Map] = {"local": local, "daft": native, "ray": ray}

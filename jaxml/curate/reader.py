@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,19 +55,21 @@ def find(paths: Sequence[Path | str]) -> list[Path]:
 
 
 class _Counted(io.RawIOBase):
-    """A decompressed stream that stops where it grows beyond the limit."""
+    """A decompressed stream; fails beyond its limit, ends where the file is broken and says so."""
 
     def __init__(self, source: Any, limit: int, name: str):
-        self._source, self._left, self._name = source, limit, name
+        self._left, self._name, self.broken = limit, name, ""
+        self._read = getattr(source, "read1", source.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            content = self._source.read(len(buffer))
-        except (OSError, EOFError) as error:
-            raise DecompressionError(f"{self._name} is broken: {error}") from None
+            content = self._read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            self.broken = f"{self._name} is broken: {error}"
+            return 0  # what was read before it is not lost
         self._left -= len(content)
         if self._left < 0:
             raise DecompressionError(f"{self._name} grows beyond the limit of decompression.")
@@ -123,8 +126,15 @@ def _pages(path: Path, limits: Limits, extract: web.Extract) -> Iterator[Documen
                 yield from web.warc(stream, path.name, extract, limits)
             else:
                 yield web.html(stream, path.name, extract, limits)
+            yield from _broken(stream, path.name, 0)
     except DecompressionError as error:
         yield Bad(path.name, 0, "decompression", str(error))
+
+
+def _broken(stream: Any, name: str, place: int) -> Iterator[Bad]:
+    """The record of a compressed file that ended early."""
+    if message := getattr(stream.raw, "broken", ""):
+        yield Bad(name, place, "decompression", message)
 
 
 def _whole(path: Path, limits: Limits) -> Document | Bad:
@@ -149,6 +159,7 @@ def _json_lines(path: Path, text_field: str, limits: Limits) -> Iterator[Documen
                         pass
                 elif line.strip():
                     yield _json_line(line, path.name, place, text_field)
+            yield from _broken(stream, path.name, place + 1)
     except DecompressionError as error:
         yield Bad(path.name, place + 1, "decompression", str(error))
 

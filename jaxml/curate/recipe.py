@@ -95,7 +95,12 @@ def byte_model(width: int, num_layers: int, num_heads: int, *, dtype: Any = "flo
     from jaxml import tnl
 
     sizes = tnl.TNLConfig(
-        256, width, num_layers, num_heads, glu_width=-(-8 * width // 3) // 64 * 64, dtype=dtype
+        256,
+        width,
+        num_layers,
+        num_heads,
+        glu_width=max(8 * width // 3 // 64 * 64, 2 * width),
+        dtype=dtype,
     )
     return tnl.language_model(sizes)
 

@@ -26,7 +26,7 @@ def test_run_and_dedup(tmp_path, capsys):
     assert "31 documents read, 30 written" in " ".join(capsys.readouterr().out.split())
     words = ["curate", "dedup", str(source), "-o", str(tmp_path / "near"), "--format", "jsonl"]
     assert cli.run([*words, "--minhash.ngram", "3"]) == 0
-    assert len((tmp_path / "near/data/part-000000.jsonl").read_text().splitlines()) == 30
+    assert len((tmp_path / "near/data/part-00000-00000.jsonl").read_text().splitlines()) == 30
 
 
 def test_filter(tmp_path, capsys):

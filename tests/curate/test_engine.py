@@ -113,7 +113,7 @@ def test_a_killed_run_goes_on_behind_the_last_part(straight, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         engine.run(pipe, [source], tmp_path / "out")
     assert not (tmp_path / "out/data").exists()
-    num_parts = len(list((tmp_path / "out/_work/00-read").glob("part-*")))
+    num_parts = len(list((tmp_path / "out/_work/00-read").glob("part-*.parquet")))
     with pytest.raises(ValueError, match="unfinished run with other pipeline"):
         engine.run(Pipeline(PIPE.stages[:2], part_docs=13), [source], tmp_path / "out")
     engine.run(pipe, [source], tmp_path / "out")
@@ -164,7 +164,7 @@ def test_a_disk_that_is_full_loses_nothing(tmp_path, monkeypatch):
         real(table, path)
 
     monkeypatch.setattr(parts, "write", full)
-    with pytest.raises(engine.DiskFullError, match="2 parts are finished and stay; make room"):
+    with pytest.raises(engine.DiskFullError, match="1 parts are finished and stay; make room"):
         engine.run(PIPE, [source], tmp_path / "out")
     report = engine.run(PIPE, [source], tmp_path / "out")
     assert report.num_read == len(corpus(10))

@@ -157,6 +157,7 @@ def test_pages_of_an_archive_become_documents(tmp_path, extractor):
     assert "Grüße" in document.text
 
 
+@pytest.mark.filterwarnings("ignore")  # of the writer
 def test_a_broken_archive_loses_only_what_is_broken(tmp_path):
     pytest.importorskip("resiliparse")
     path = archive(tmp_path / "crawl.warc.gz")
