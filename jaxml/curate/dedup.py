@@ -34,7 +34,7 @@ __all__ = [
 
 EMPTY = np.uint32(0xFFFFFFFF)
 """Every hash of a document without words; no shingle's hash is this."""
-_ELEMENTS = 1 << 19
+_ELEMENTS, _WIDTH = 1 << 19, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,13 +128,10 @@ def _constants(cfg: MinHashConfig) -> np.ndarray:
 
 @jax.jit
 def _block_minima(constants_k2: Array, shingles_nw: Array) -> Array:
-    """The least hash of each row, uint32 [k, n]: multiply-shift with a mixer, all in 32 bits."""
+    """The least hash of each row, uint32 [k, n]: multiply-add modulo 2^32 of mixed shingles."""
 
     def one(constant: Array) -> Array:
-        x = shingles_nw * constant[0] + constant[1]
-        x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-        x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-        return jnp.min(x ^ (x >> 16), axis=1)
+        return jnp.min(shingles_nw * constant[0] + constant[1], axis=1)
 
     return jax.lax.map(one, constants_k2)
 
@@ -151,19 +148,18 @@ def signatures(shingles: Shingles, num_docs: int, cfg: MinHashConfig) -> np.ndar
         return out
     docs, first = np.unique(shingles.doc, return_index=True)
     count = np.diff(np.append(first, total))
-    width = 256 if total >= 128 * len(docs) else 32
-    rows = -(-count // width)
-    height = _ELEMENTS // width if total > _ELEMENTS // 8 else _ELEMENTS // 16 // width
+    rows = -(-count // _WIDTH)
+    height = (_ELEMENTS if total > _ELEMENTS // 8 else _ELEMENTS // 16) // _WIDTH
     row_start = np.concatenate([[0], np.cumsum(rows)])
-    grid = np.repeat(shingles.hash[first], rows * width)
-    place = np.arange(total) - np.repeat(first, count) + np.repeat(row_start[:-1] * width, count)
+    grid = np.repeat(shingles.hash[first], rows * _WIDTH)
+    place = np.arange(total) + np.repeat(row_start[:-1] * _WIDTH - first, count)
     grid[place] = shingles.hash
-    grid = grid.reshape(-1, width)
+    grid = grid.reshape(-1, _WIDTH)
     constants = _constants(cfg)
     minima = []
     for begin in range(0, len(grid), height):
         part = grid[begin : begin + height]
-        padded = np.zeros((height, width), np.uint32)
+        padded = np.zeros((height, _WIDTH), np.uint32)
         padded[: len(part)] = part
         minima.append(np.asarray(_block_minima(constants, padded))[:, : len(part)])
     least = np.minimum.reduceat(np.concatenate(minima, 1), row_start[:-1], axis=1)

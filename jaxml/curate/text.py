@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,18 +18,24 @@ _END = b"\xff"
 
 
 class _Blank(dict):
-    """A translation table: punctuation, symbols and control characters become a blank."""
+    """A translation table: punctuation, symbols, space and control characters become a blank."""
 
     def __missing__(self, code: int) -> int:
-        symbol = unicodedata.category(chr(code))[0] in "PS" or unicodedata.category(chr(code)) in (
-            "Cc",
-            "Cf",
-        )
-        self[code] = 32 if symbol else code
+        kind = unicodedata.category(chr(code))
+        self[code] = 32 if kind[0] in "PSZ" or kind in ("Cc", "Cf") else code
         return self[code]
 
 
-_BLANKS = _Blank()
+class _Unmarked(dict):
+    """A translation table without marks (accents that stand alone after decomposition)."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Mn" else code
+        return self[code]
+
+
+_BLANKS, UNMARKED = _Blank({ord("ς"): ord("σ")}), _Unmarked()
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _ASCII = bytes(_BLANKS[i] if i < 128 else i for i in range(256)).lower()
 
 
@@ -48,7 +54,14 @@ def normalise(text: str) -> str:
         return b" ".join(lowered.split()).decode()
     folded = _DIGITS.sub("0", text.lower()).translate(_BLANKS)
     split = unicodedata.normalize("NFD", " ".join(folded.split()))
-    return " ".join("".join(c for c in split if unicodedata.category(c) != "Mn").split())
+    return " ".join(split.translate(UNMARKED).split())
+
+
+@lru_cache(maxsize=1 << 16)
+def _fold(foreign: str) -> str:
+    """Characters beyond ASCII in the form of `normalise`, numbers aside: a decimal becomes 0."""
+    split = unicodedata.normalize("NFD", foreign.lower().translate(_BLANKS)).translate(UNMARKED)
+    return "".join("0" if c.isdecimal() else c for c in split)
 
 
 class Packed(NamedTuple):
@@ -71,14 +84,14 @@ class Packed(NamedTuple):
 def pack(texts: Sequence[str]) -> Packed:
     """Normalises the texts (`normalise`, up to the width of blanks) and joins them.
 
-    Texts of ASCII go through one pass over all of them together. Lone surrogates are dropped.
+    ASCII goes through one pass over all texts together. Lone surrogates are dropped.
 
     Raises:
       TypeError: a single string instead of a sequence of them.
     """
     if isinstance(texts, str):
         raise TypeError("texts must be a sequence of strings; got one string.")
-    ready = (t if t.isascii() else normalise(t) for t in texts)
+    ready = (t if t.isascii() else _FOREIGN.sub(lambda m: _fold(m.group()), t) for t in texts)
     joined = b"".join(t.encode("utf-8", "ignore") + _END for t in ready)
     joined = _ASCII_DIGITS.sub(b"0", joined).translate(_ASCII)
     flat = np.frombuffer(joined, np.uint8).copy()
@@ -160,9 +173,7 @@ def _blank_before(flat: np.ndarray, begin: int) -> int:
 
 
 def _word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    solid = np.concatenate(
-        [[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]]
-    )
+    solid = np.concatenate([[False], flat != 32, [False]])
     edges = np.flatnonzero(solid[1:] != solid[:-1])
     starts, ends = edges[::2], edges[1::2]
     prefix, factor = polynomial(flat)
@@ -218,14 +229,25 @@ def _grams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, n
     count = np.diff(bounds)
     owner = np.repeat(np.arange(len(count), dtype=np.int32), count)
     place = np.arange(len(words)) - bounds[owner]
-    begins = np.flatnonzero((place == 0) | (place + n <= count[owner]))
-    owner = owner[begins]
-    end = bounds[owner + 1]
+    full = place + n <= count[owner]
     padded = np.concatenate([words, np.zeros(n, U64)])
-    gram = np.zeros(len(begins), U64)
+    gram = np.zeros(len(words), U64)
     for k in range(n):
-        gram = gram * _GRAM + np.where(begins + k < end, padded[begins + k], U64(0))
-    return mix64(gram), owner
+        gram = gram * _GRAM + padded[k : k + len(words)]
+    short = np.flatnonzero((count > 0) & (count < n))
+    begins = bounds[short]
+    for row, first in zip(short, begins, strict=True):
+        few = [*words[first : first + count[row]].tolist(), *[0] * (n - int(count[row]))]
+        gram[first] = _horner(few)
+    full[begins] = True
+    return mix64(gram[full]), owner[full]
+
+
+def _horner(values: Sequence[int]) -> int:
+    total = 0
+    for value in values:
+        total = (total * int(_GRAM) + value) & 0xFFFFFFFFFFFFFFFF
+    return total
 
 
 def words(text: str) -> list[str]:

@@ -11,8 +11,20 @@ import numpy as np
 from jaxml.core import check, files
 from jaxml.curate import ngram
 from jaxml.curate.ngram import Level, NGramLM
+from jaxml.curate.text import UNMARKED
 
-_ASCII = dict(
+
+class _Plain(dict):
+    """A translation table: digits become 0, punctuation ASCII, control characters nothing."""
+
+    def __missing__(self, code: int) -> int | str | None:
+        letter = chr(code)
+        control = unicodedata.category(letter) == "Cc" and letter != "\n"
+        self[code] = None if control else "0" if letter.isdigit() else code
+        return self[code]
+
+
+_PLAIN = _Plain(
     zip(
         map(ord, "，。、„”“«»１」「《》´∶：？！（）；–—．～’…━〈〉【】％►"),
         [",", ".", ",", '"', '"', '"', '"', '"', '"', '"', '"', '"', '"', "'", ":", ":", "?", "!"]
@@ -28,10 +40,8 @@ def normalise(text: str) -> str:
     >>> normalise("Café «42»")
     'cafe "00"'
     """
-    split = unicodedata.normalize("NFD", text.lower())
-    plain = "".join("0" if c.isdigit() else c for c in split if unicodedata.category(c) != "Mn")
-    plain = plain.translate(_ASCII)
-    return "".join(c for c in plain if c == "\n" or unicodedata.category(c) != "Cc")
+    split = unicodedata.normalize("NFD", text.lower()).translate(UNMARKED)
+    return split.translate(_PLAIN)
 
 
 def vocabulary(texts: Sequence[str], size: int) -> dict[str, int]:
