@@ -54,7 +54,7 @@ def _worker(python: str, name: str, path: Path) -> Worker:
 def rows(smoke: bool) -> list[timing.Row]:
     """One row for each peer, and ours alone where there is none."""
     folder = os.environ.get("JAXML_PEERS_CURATE")
-    where, documents = texts(60 if smoke else 3000)
+    where, documents = texts(60 if smoke else 1500)
     size = sum(len(t.encode()) for t in documents) / 1e6
     name = f"{len(documents)} documents, {size:.1f} MB ({where}), 14 x 8 hashes, 5-grams"
     with tempfile.TemporaryDirectory() as scratch:

@@ -205,3 +205,43 @@ def test_a_folder_in_use_is_refused(tmp_path):
     source = write(tmp_path / "in.jsonl", corpus(3))
     with files.lock(tmp_path / "out"), pytest.raises(files.FolderInUseError):
         engine.run(PIPE, [source], tmp_path / "out")
+
+
+def test_a_corpus_is_never_whole_in_memory(tmp_path):
+    """16 MB of texts in parts of 1 MB: Python and NumPy together hold a few parts at most."""
+    import tracemalloc
+
+    filler = "some words that say nothing at all " * 57
+    with (tmp_path / "in.jsonl").open("w") as handle:
+        for i in range(8000):
+            handle.write(
+                json.dumps({"id": f"{i % 7000}-{i // 7000}", "text": f"{i % 7000} {filler}"})
+            )
+            handle.write("\n")
+    stages = (Stage("exact", duplicates.ExactConfig()),)
+    pipe = Pipeline(stages, part_bytes=1 << 20)
+    tracemalloc.start()
+    report = engine.run(pipe, [tmp_path / "in.jsonl"], tmp_path / "out")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (report.num_read, report.num_written) == (8000, 7000)
+    assert (tmp_path / "in.jsonl").stat().st_size > 16_000_000
+    assert peak < 8_000_000
+
+
+@pytest.mark.slow
+def test_a_corpus_beyond_its_memory_limit(tmp_path):
+    """300 MB and 150,000 documents in a process that may write to 700 MB in all."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    script = Path(__file__).resolve().parents[2] / "benchmarks" / "curate-scale.py"
+    words = [sys.executable, str(script), "limit", str(tmp_path / "out.json"), "--gigabytes", "0.3",
+             "--memory", "0.7", "--scratch", str(tmp_path / "scratch")]  # fmt: skip
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {
+        r["metric"]: r["jaxml"] for r in json.loads((tmp_path / "out.json").read_text())["rows"]
+    }
+    assert rows["written"] > 100_000
