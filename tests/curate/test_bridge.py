@@ -10,7 +10,6 @@ import pytest
 from flax import linen, nnx
 
 from jaxml.curate import attribute, effects, engine, mix, pipeline, prune, recipe, select, training
-from jaxml.curate.effects import Trainer, TrainerConfig
 from jaxml.curate.mix import DoremiConfig
 from jaxml.curate.pipeline import Pipeline, Stage
 from jaxml.inputs import documents
@@ -54,9 +53,16 @@ def tnl_model():
 MODELS = {"tnl": tnl_model, "linen": linen_model, "nnx": nnx_model}
 
 
-@pytest.fixture(scope="module", params=list(MODELS))
+SLOW = pytest.param("tnl", marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=["linen", "nnx", SLOW])
 def model(request):
-    params, apply = MODELS[request.param]()
+    return made(request.param)
+
+
+def made(name):
+    params, apply = MODELS[name]()
 
     def tokens(p, rows):
         logits = apply(p, rows[:, :-1])
@@ -101,8 +107,9 @@ def test_attribution_with_any_model(model, key):
     assert np.all(np.isfinite(found))
 
 
-def test_doremi_with_any_model(model, key):
-    params, _, tokens = model
+@pytest.mark.parametrize("name", ["linen", "tnl"])
+def test_doremi_with_any_model(name, key):
+    params, _, tokens = made(name)
     rng = np.random.default_rng(0)
     noise = rng.integers(0, V, (40, T + 1), dtype=np.int32)
     constant = np.full_like(noise, 3)
@@ -185,20 +192,28 @@ def test_curated_files_train_tnl(curated, tmp_path):
     assert losses[-1] < 0.6 * losses[0]
 
 
-@pytest.fixture(scope="module")
-def trainer():
-    return Trainer(recipe.byte_model(16, 1, 1), TrainerConfig(16, 4, lr=1e-2, eval_rows=8))
+class Successor:
+    """A language model that goes on with the next letter of the alphabet, and nothing else."""
+
+    def start(self, batch, max_len):
+        return jnp.zeros(batch)
+
+    def prefill(self, params, state, ids):
+        return ids.astype(jnp.float32)[..., None], state
+
+    def step(self, params, state, ids):
+        return ids.astype(jnp.float32)[:, None], state
+
+    def logits(self, params, hidden):
+        return -jnp.abs(jnp.arange(256.0)[None] - hidden - 1)
 
 
-def test_canaries_are_emitted_by_a_model_that_learned_them(trainer):
-    canaries = np.random.default_rng(0).integers(97, 123, (2, 16)).astype(np.uint8)
-    start = trainer.model.init(jax.random.key(0))
-    assert effects.emitted(trainer.model, start, canaries, 8) == 0
-    ids = canaries.astype(np.int32)
-    logits = jax.jit(lambda ids: trainer.model.logits(start, trainer.model.hidden(start, ids)))
-    for t in range(8, 16):  # what the model itself goes on with is emitted by definition
-        ids[:, t] = np.argmax(np.asarray(logits(ids))[:, t - 1], -1)
-    assert effects.emitted(trainer.model, start, ids.astype(np.uint8), 8) == 2
+def test_canaries_count_where_every_byte_is_right():
+    right = np.arange(97, 113, dtype=np.uint8)
+    last, first = right.copy(), right.copy()
+    last[-1], first[0] = 0, 0  # a wrong end is no emission; the prompt is not judged
+    canaries = np.stack([right, last, first, right[::-1]])
+    assert effects.emitted(Successor(), {}, canaries, 8) == 2
 
 
 @pytest.mark.slow
