@@ -107,7 +107,7 @@ def test_attribution_with_any_model(model, key):
     assert np.all(np.isfinite(found))
 
 
-@pytest.mark.parametrize("name", ["linen", "tnl"])
+@pytest.mark.parametrize("name", ["nnx", SLOW])
 def test_doremi_with_any_model(name, key):
     params, _, tokens = made(name)
     rng = np.random.default_rng(0)
