@@ -197,7 +197,9 @@ def mixing(
     share = np.full(len(tests), 1 / len(tests))
     predicted, truth = law.overall(mixtures[held], share), losses[held] @ share
     return {
-        "rank_correlation": float(stats.spearmanr(predicted, truth)[0]),
+        "rank_correlation": float(
+            np.corrcoef(stats.rankdata(predicted), stats.rankdata(truth))[0, 1]
+        ),
         "mean_error": float(np.abs(predicted - truth).mean()),
         "predicted": predicted.tolist(), "measured": truth.tolist(),
         "mixtures": mixtures.tolist(), "losses": losses.tolist(),

@@ -34,16 +34,16 @@ def _needs(error: ImportError) -> ImportError:
 
 
 def _resiliparse() -> Extract:
-    from resiliparse.extract.html2text import (  # pyright: ignore[reportMissingImports]
+    from resiliparse.extract.html2text import (  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
         extract_plain_text,
     )
-    from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingImports]
+    from resiliparse.parse.encoding import (  # pyright: ignore[reportMissingImports, reportMissingModuleSource]
         bytes_to_str,
         detect_encoding,
     )
 
     def extract(page: bytes) -> str:
-        html = bytes_to_str(page, detect_encoding(page))
+        html = bytes_to_str(page, detect_encoding(page) or "utf-8")
         return extract_plain_text(html, main_content=True, alt_texts=False).strip()
 
     return extract
