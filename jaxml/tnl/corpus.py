@@ -125,7 +125,7 @@ def _make_tokenizer(cfg: CorpusConfig, found: text.TextSet) -> tokenizer.Tokeniz
         return tokenizer.load(Path(cfg.tokenizer))
     if cfg.tokens == "bpe":
         return tokenizer.train_bpe(found.train, cfg.vocab_size)
-    characters = "".join(found.train)
+    characters = "\n".join([*found.train, ""])  # documents are joined by line ends
     everywhere = characters + "".join(found.val) + "".join(found.test)
     unseen = set(everywhere) - set(characters)
     if not unseen:

@@ -170,6 +170,16 @@ def test_what_was_written_is_read_as_text(curated):
         next(documents.read(curated / "jsonl.gz" / "data", "body"))
 
 
+def test_tnl_takes_files_of_ones_own(curated):
+    from jaxml.tnl.corpus import CorpusConfig, load
+
+    found = load(CorpusConfig("documents", str(curated / "array_record" / "data")))
+    assert found.provenance.name == "documents"
+    assert "the river runs" in found.tokenizer.decode(found.train.tolist())
+    with pytest.raises(ValueError, match="path must name a file or folder"):
+        CorpusConfig("documents")
+
+
 def test_grain_reads_what_was_written(curated):
     from grain.sources import ArrayRecordDataSource
 
