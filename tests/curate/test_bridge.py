@@ -195,7 +195,7 @@ def test_curated_files_train_tnl(curated, tmp_path):
 
     words = ["tnl", "train", str(tmp_path / "run"), "--corpus.name", "documents",
              "--corpus.path", str(curated / "array_record" / "data"), "--preset", "tiny",
-             "--run.num-steps", "60", "--seq-len", "16", "--batch-size", "4"]  # fmt: skip
+             "--run.num-steps", "60", "--seq-len", "16", "--batch-size", "8"]  # fmt: skip
     assert cli.run(words) == 0
     logs = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     losses = [row["loss"] for row in logs if "loss" in row]
