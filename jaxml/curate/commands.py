@@ -2,24 +2,25 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-import jax
 import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from jaxml.core import check, files
-from jaxml.curate import dsir, engine, reader, scale
+from jaxml.curate import dsir, duplicates, sample, scale
+from jaxml.curate import engine as engines
 from jaxml.curate import pipeline as pipelines
 from jaxml.curate.dedup import MinHashConfig
 from jaxml.curate.pipeline import Pipeline, Stage
 
 type Format = Literal["parquet", "jsonl", "jsonl.gz", "jsonl.zst", "array_record"]
 type Paths = Annotated[tuple[Path, ...], tyro.conf.Positional]
+type Engine = Literal["local", "daft", "ray"]
 type Out = Annotated[Path, tyro.conf.arg(aliases=("-o",))]
 
 
@@ -29,6 +30,7 @@ def run(
     /,
     out: Out,
     format: Format = "parquet",
+    engine: Engine = "local",
     keep_work: bool = False,
 ) -> None:
     """Runs a pipeline: documents in, documents, removals, quarantine and a data card out.
@@ -38,12 +40,13 @@ def run(
 
     Args:
       pipeline: the TOML file.
-      inputs: files (.jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt) and folders of them.
+      inputs: files (.jsonl, .jsonl.gz, .jsonl.zst, .parquet, .txt, .html, .warc.gz) and folders.
       out: a folder.
       format: of the documents written.
+      engine: this process, Daft on this machine, or Ray through Daft (`jaxml[curate-dist]`).
       keep_work: leave the parts of every stage.
     """
-    _run(pipelines.load(pipeline), inputs, out, format, keep_work)
+    _run(pipelines.load(pipeline), inputs, out, format, engine, keep_work)
 
 
 def dedup(
@@ -54,6 +57,7 @@ def dedup(
     minhash: MinHashConfig = MinHashConfig(),  # noqa: B008
     text_field: str = "text",
     format: Format = "parquet",
+    engine: Engine = "local",
 ) -> None:
     """Removes duplicates; of each group the document with the smallest id stays.
 
@@ -64,11 +68,12 @@ def dedup(
       minhash: bands, rows and shingles.
       text_field: of the input.
       format: of the documents written.
+      engine: see `run`.
     """
     kinds = ("exact", "minhash") if method == "both" else (method,)
-    settings = {"exact": pipelines.ExactConfig(), "minhash": minhash}
+    settings = {"exact": duplicates.ExactConfig(), "minhash": minhash}
     pipe = Pipeline(tuple(Stage(kind, settings[kind]) for kind in kinds), text_field)
-    _run(pipe, inputs, out, format, False)
+    _run(pipe, inputs, out, format, engine, False)
 
 
 def filter(
@@ -78,6 +83,7 @@ def filter(
     rules: tuple[str, ...] = ("empty", "gopher_repetition", "gopher_quality", "fineweb"),
     text_field: str = "text",
     format: Format = "parquet",
+    engine: Engine = "local",
 ) -> None:
     """Applies quality rules with their published thresholds; other ones go into a pipeline file.
 
@@ -87,16 +93,21 @@ def filter(
       rules: empty, unwrap, gopher_quality, gopher_repetition, c4, mc4_paragraphs, fineweb, pii.
       text_field: of the input.
       format: of the documents written.
+      engine: see `run`.
     """
     own = [k for k, row in pipelines.TEXT_STAGES.items() if "path" not in row[0].__annotations__]
     for rule in rules:
         check.one_of(own, rules=rule)
-    _run(pipelines.of_names(rules, text_field=text_field), inputs, out, format, False)
+    _run(pipelines.of_names(rules, text_field=text_field), inputs, out, format, engine, False)
 
 
-def _run(pipe: Pipeline, inputs: Sequence[Path], out: Path, format: str, keep_work: bool) -> None:
-    say = Console(stderr=True)
-    report = engine.run(pipe, inputs, out, output_format=format, keep_work=keep_work, say=say.print)
+def _run(
+    pipe: Pipeline, inputs: Sequence[Path], out: Path, format: str, engine: str, keep_work: bool
+) -> None:
+    say = Console(stderr=True).print
+    report = engines.run(
+        pipe, inputs, out, output_format=format, engine=engine, keep_work=keep_work, say=say
+    )
     table = Table("stage", "in", "out", "removed for")
     for stage in report.stages:
         why = ", ".join(f"{reason} {count}" for reason, count in stage["reasons"].items())
@@ -107,13 +118,6 @@ def _run(pipe: Pipeline, inputs: Sequence[Path], out: Path, format: str, keep_wo
     show.print(f"{report.num_read} documents read, {report.num_written} written to {out / 'data'}")
     if bad:
         show.print(f"not readable, set apart in {out / 'quarantine.jsonl'}: {bad}")
-
-
-def _documents(paths: Sequence[Path], text_field: str) -> Iterator[reader.Document]:
-    for path in reader.find(paths):
-        for record in reader.read(path, text_field):
-            if isinstance(record, reader.Document):
-                yield record
 
 
 def mix(
@@ -139,20 +143,19 @@ def mix(
     """
     if out.suffix != ".jsonl":
         raise ValueError(f"out must end in .jsonl; got {out}.")
-    raw = list(_documents(inputs, text_field))
-    texts = [d.text for d in raw]
-    model = dsir.dsir_fit(texts, [d.text for d in _documents([target], text_field)], cfg)
-    logw = dsir.dsir_weights(model, texts)
-    ids = np.array([int(reader.content_id(f"{d.id}\n{d.text}")[:16], 16) for d in raw], np.uint64)
-    chosen = dsir.gumbel_top_k(jax.random.key(seed), logw, num, ids)
-    rows = [
-        {"id": raw[i].id, "text": raw[i].text, **json.loads(raw[i].meta), "logw": float(logw[i])}
-        for i in chosen
-    ]
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    files.write_text(out, lines)
-    eligible = int(np.sum(np.isfinite(logw)))
-    print(f"{num} of {eligible} eligible documents ({len(raw)} read) written to {out}")
+    drawn, rows = sample.draw(
+        lambda: sample.documents(inputs, text_field),
+        (d.text for d in sample.documents([target], text_field)),
+        num,
+        seed,
+        cfg,
+    )
+    with files.aside(out) as aside, aside.open("w") as handle:
+        for document, weight in rows:
+            row = {"id": document.id, "text": document.text, **json.loads(document.meta)}
+            handle.write(json.dumps({**row, "logw": weight}, ensure_ascii=False) + "\n")
+    print(f"{num} of {drawn.num_eligible} eligible documents ({drawn.num_read} read) "
+          f"written to {out}")  # fmt: skip
 
 
 def _columns(path: Path) -> dict[str, np.ndarray]:

@@ -34,7 +34,7 @@ __all__ = [
 
 EMPTY = np.uint32(0xFFFFFFFF)
 """Every hash of a document without words; no shingle's hash is this."""
-_ELEMENTS = 1 << 19
+_ELEMENTS, _WIDTH = 1 << 19, 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,18 +46,21 @@ class MinHashConfig:
       num_rows: r, hashes of a band.
       ngram: words of a shingle.
       seed: of the hash functions.
+      verify: least exact Jaccard similarity of a link (engine); 0 trusts the bands.
 
     Raises:
-      ValueError: a value below 1 (seed: below 0).
+      ValueError: a value below 1 (seed: below 0; verify: outside [0, 1]).
     """
 
     num_bands: int = 14
     num_rows: int = 8
     ngram: int = 5
     seed: int = 1
+    verify: float = 0.0
 
     def __post_init__(self):
         check.types(self)
+        check.between(0, 1, verify=self.verify)
         check.at_least(1, num_bands=self.num_bands, num_rows=self.num_rows, ngram=self.ngram)
         check.at_least(0, seed=self.seed)
 
@@ -125,13 +128,10 @@ def _constants(cfg: MinHashConfig) -> np.ndarray:
 
 @jax.jit
 def _block_minima(constants_k2: Array, shingles_nw: Array) -> Array:
-    """The least hash of each row, uint32 [k, n]: multiply-shift with a mixer, all in 32 bits."""
+    """The least hash of each row, uint32 [k, n]: multiply-add modulo 2^32 of mixed shingles."""
 
     def one(constant: Array) -> Array:
-        x = shingles_nw * constant[0] + constant[1]
-        x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-        x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
-        return jnp.min(x ^ (x >> 16), axis=1)
+        return jnp.min(shingles_nw * constant[0] + constant[1], axis=1)
 
     return jax.lax.map(one, constants_k2)
 
@@ -148,19 +148,18 @@ def signatures(shingles: Shingles, num_docs: int, cfg: MinHashConfig) -> np.ndar
         return out
     docs, first = np.unique(shingles.doc, return_index=True)
     count = np.diff(np.append(first, total))
-    width = 256 if total >= 128 * len(docs) else 32
-    rows = -(-count // width)
-    height = _ELEMENTS // width if total > _ELEMENTS // 8 else _ELEMENTS // 16 // width
+    rows = -(-count // _WIDTH)
+    height = (_ELEMENTS if total > _ELEMENTS // 8 else _ELEMENTS // 16) // _WIDTH
     row_start = np.concatenate([[0], np.cumsum(rows)])
-    grid = np.repeat(shingles.hash[first], rows * width)
-    place = np.arange(total) - np.repeat(first, count) + np.repeat(row_start[:-1] * width, count)
+    grid = np.repeat(shingles.hash[first], rows * _WIDTH)
+    place = np.arange(total) + np.repeat(row_start[:-1] * _WIDTH - first, count)
     grid[place] = shingles.hash
-    grid = grid.reshape(-1, width)
+    grid = grid.reshape(-1, _WIDTH)
     constants = _constants(cfg)
     minima = []
     for begin in range(0, len(grid), height):
         part = grid[begin : begin + height]
-        padded = np.zeros((height, width), np.uint32)
+        padded = np.zeros((height, _WIDTH), np.uint32)
         padded[: len(part)] = part
         minima.append(np.asarray(_block_minima(constants, padded))[:, : len(part)])
     least = np.minimum.reduceat(np.concatenate(minima, 1), row_start[:-1], axis=1)
@@ -237,18 +236,25 @@ def runs(keys: np.ndarray, docs: np.ndarray) -> np.ndarray:
     )
 
 
+def shingle_sets(shingles: Shingles) -> tuple[np.ndarray, np.ndarray]:
+    """Each document's different shingles: owners int64 [u], not decreasing, and hashes int64."""
+    codes = np.unique((shingles.doc.astype(np.int64) << 32) | shingles.hash.astype(np.int64))
+    return codes >> np.int64(32), codes & np.int64(0xFFFFFFFF)
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Jaccard similarity of two sorted sets; 0 where both are empty."""
+    shared = len(np.intersect1d(a, b, assume_unique=True))
+    return shared / max(len(a) + len(b) - shared, 1)
+
+
 def jaccard(shingles: Shingles, edges: np.ndarray) -> np.ndarray:
     """Exact Jaccard similarity of the shingle sets of each pair: float64 [e]."""
-    codes = np.unique((shingles.doc.astype(np.int64) << 32) | shingles.hash.astype(np.int64))
-    owner, value = codes >> np.int64(32), codes & np.int64(0xFFFFFFFF)
+    owner, value = shingle_sets(shingles)
     last = int(max(np.max(edges, initial=0), np.max(owner, initial=0)))
     bounds = np.searchsorted(owner, np.arange(last + 2))
-    out = np.zeros(len(edges))
-    for row, (i, j) in enumerate(edges):
-        a, b = value[bounds[i] : bounds[i + 1]], value[bounds[j] : bounds[j + 1]]
-        shared = len(np.intersect1d(a, b, assume_unique=True))
-        out[row] = shared / max(len(a) + len(b) - shared, 1)
-    return out
+    sets = (tuple(value[bounds[i] : bounds[i + 1]] for i in edge) for edge in edges)
+    return np.array([overlap(*pair) for pair in sets], np.float64)
 
 
 def verify(shingles: Shingles, edges: np.ndarray, threshold: float) -> np.ndarray:

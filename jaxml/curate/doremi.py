@@ -11,9 +11,7 @@ import optax
 
 from jaxml.core import check, rng
 from jaxml.core.types import Array, Key, PyTree
-
-type TokenLoss = Callable[[PyTree, Array], Array]
-"""`(params, rows [b, ...]) -> loss of every token [b, t]`, nats; any model will do."""
+from jaxml.curate.training import TokenLoss, draw, stack_domains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,81 +83,6 @@ class DoremiResult(NamedTuple):
     params: PyTree
 
 
-def on_simplex(alpha: Sequence[float] | np.ndarray, name: str = "alpha") -> np.ndarray:
-    """The weights as float64.
-
-    Raises:
-      ValueError: negative, or not summing to one.
-    """
-    alpha = np.asarray(alpha, np.float64)
-    if alpha.ndim != 1 or np.any(alpha < 0) or not np.isclose(alpha.sum(), 1, atol=1e-5):
-        raise ValueError(f"{name} must be >= 0 and sum to 1; got {name}={alpha}.")
-    return alpha
-
-
-def stack_domains(domains: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of all domains in one array [sum n_k, ...] and where each begins [K + 1].
-
-    Raises:
-      ValueError: no domain, an empty one, or rows of different shape.
-    """
-    shapes = {d.shape[1:] for d in domains}
-    empty = [i for i, d in enumerate(domains) if not len(d)]
-    if len(shapes) != 1 or empty:
-        raise ValueError(
-            f"domains must hold rows of one shape, at least one each; got shapes {shapes}, "
-            f"empty domains {empty}."
-        )
-    return np.concatenate(domains), np.concatenate([[0], np.cumsum([len(d) for d in domains])])
-
-
-def draw(key: Key, starts: Array, alpha: Array, batch_size: int) -> tuple[Array, Array]:
-    """Rows [b] drawn from the mixture `alpha`, and their domains [b]."""
-    domain = jax.random.categorical(rng.fold(key, "domain"), jnp.log(alpha), shape=(batch_size,))
-    size = (starts[1:] - starts[:-1])[domain]
-    share = jax.random.uniform(rng.fold(key, "row"), (batch_size,))
-    return starts[domain] + jnp.minimum((share * size).astype(starts.dtype), size - 1), domain
-
-
-def train_on_mixture(
-    key: Key,
-    params: PyTree,
-    token_loss: TokenLoss,
-    domains: Sequence[np.ndarray],
-    alpha: Sequence[float] | np.ndarray,
-    optimizer: optax.GradientTransformation,
-    cfg: DoremiConfig,
-) -> PyTree:
-    """Trains a model on rows drawn from a mixture: the reference, or the final model.
-
-    Args:
-      key: of the draws.
-      params: start.
-      token_loss: of the model.
-      domains: rows [n_k, ...] of each domain.
-      alpha: mixture [K].
-      optimizer: of optax.
-      cfg: steps and batch size.
-
-    Raises:
-      ValueError: alpha is not on the simplex, or not one weight per domain.
-    """
-    alpha = on_simplex(alpha)
-    check.shape("alpha", alpha, [len(domains)])
-    rows, starts = (jnp.asarray(a) for a in stack_domains(domains))
-    weights = jnp.asarray(alpha, jnp.float32)
-
-    def step(state: tuple[PyTree, PyTree], index: Array) -> tuple[tuple[PyTree, PyTree], None]:
-        params, opt_state = state
-        at, _ = draw(rng.fold(key, index), starts, weights, cfg.batch_size)
-        grads = jax.grad(lambda p: jnp.mean(token_loss(p, rows[at])))(params)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state), None
-
-    run = jax.jit(lambda state: jax.lax.scan(step, state, jnp.arange(cfg.num_steps))[0][0])
-    return run((params, optimizer.init(params)))
-
-
 def doremi(
     key: Key,
     params: PyTree,
@@ -191,27 +114,30 @@ def doremi(
     num = len(domains)
     uniform = jnp.full((num,), 1.0 / num)
 
-    def step(state: tuple, index: Array) -> tuple[tuple, Array]:
-        params, opt_state, alpha, lam = state
-        at, domain = draw(rng.fold(key, index), starts, uniform, cfg.batch_size)
-        batch = rows[at]
-        before = token_loss(reference, batch)
-        mask = jnp.ones(before.shape, bool) if row_mask is None else row_mask(batch)
+    @jax.jit
+    def run(start: tuple, rows: Array, reference: PyTree) -> tuple[tuple, Array]:
+        def step(state: tuple, index: Array) -> tuple[tuple, Array]:
+            params, opt_state, alpha, lam = state
+            at, domain = draw(rng.fold(key, index), starts, uniform, cfg.batch_size)
+            batch = rows[at]
+            before = token_loss(reference, batch)
+            mask = jnp.ones(before.shape, bool) if row_mask is None else row_mask(batch)
 
-        def robust(p: PyTree) -> tuple[Array, tuple[Array, Array]]:
-            loss = token_loss(p, batch)
-            excess = jax.lax.stop_gradient(loss - before)
-            new, lam_new = doremi_update(alpha, lam, excess, mask, domain, cfg.eta, cfg.smoothing)
-            weight = (new[domain] * num)[:, None] * mask
-            return jnp.sum(weight * loss) / jnp.sum(weight), (new, lam_new)
+            def robust(p: PyTree) -> tuple[Array, tuple[Array, Array]]:
+                loss = token_loss(p, batch)
+                excess = jax.lax.stop_gradient(loss - before)
+                new = doremi_update(alpha, lam, excess, mask, domain, cfg.eta, cfg.smoothing)
+                weight = (new[0][domain] * num)[:, None] * mask
+                return jnp.sum(weight * loss) / jnp.sum(weight), new
 
-        grads, (alpha, lam) = jax.grad(robust, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, opt_state, params)
-        return (optax.apply_updates(params, updates), opt_state, alpha, lam), alpha
+            grads, (alpha, lam) = jax.grad(robust, has_aux=True)(params)
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            return (optax.apply_updates(params, updates), opt_state, alpha, lam), alpha
+
+        return jax.lax.scan(step, start, jnp.arange(cfg.num_steps))
 
     start = (params, optimizer.init(params), uniform, jnp.zeros(num))
-    run = jax.jit(lambda s: jax.lax.scan(step, s, jnp.arange(cfg.num_steps)))
-    (params, *_), history = run(start)
+    (params, *_), history = run(start, rows, reference)
     return DoremiResult(np.asarray(jnp.mean(history, 0)), np.asarray(history), params)
 
 

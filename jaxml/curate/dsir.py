@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -76,7 +76,8 @@ class Dsir(NamedTuple):
     cfg: DsirConfig
 
 
-def _counts(texts: Sequence[str], cfg: DsirConfig) -> np.ndarray:
+def counts(texts: Iterable[str], cfg: DsirConfig) -> np.ndarray:
+    """How often each bucket occurs in texts, float64 [buckets]."""
     total = np.zeros(cfg.num_buckets)
     for text in texts:
         total += np.bincount(features(text, cfg), minlength=cfg.num_buckets)
@@ -93,12 +94,16 @@ def dsir_fit(
     Raises:
       ValueError: no text, or no word, on either side.
     """
-    counts = {"raw": _counts(raw, cfg), "target": _counts(target, cfg)}
-    for name, values in counts.items():
+    return of_counts(counts(raw, cfg), counts(target, cfg), cfg)
+
+
+def of_counts(raw: np.ndarray, target: np.ndarray, cfg: DsirConfig) -> Dsir:
+    """As `dsir_fit`, from `counts` of both sides."""
+    for name, values in {"raw": raw, "target": target}.items():
         if not values.sum():
             raise ValueError(f"{name} must hold words; got {name} with none.")
-    smoothed = counts["target"] + cfg.smoothing
-    p, q = counts["raw"] / counts["raw"].sum(), smoothed / smoothed.sum()
+    smoothed = target + cfg.smoothing
+    p, q = raw / raw.sum(), smoothed / smoothed.sum()
     return Dsir(np.log(q + _EPS) - np.log(p + _EPS), cfg)
 
 
@@ -109,6 +114,21 @@ def dsir_weights(model: Dsir, texts: Sequence[str]) -> np.ndarray:
         if len(tokens(text)) >= model.cfg.min_tokens:
             out[i] = model.log_ratio[features(text, model.cfg)].sum()
     return out
+
+
+def gumbel_of(key: Key, ids: np.ndarray) -> jax.Array:
+    """Noise that belongs to an id, whatever its place: float32 [n] of integers [n]."""
+    wide = ids.astype(np.uint64)
+    low, high = (jnp.asarray((wide >> np.uint64(s)).astype(np.uint32)) for s in (0, 32))
+    return _gumbels(key, low, high)
+
+
+@jax.jit
+def _gumbels(key: Key, low: jax.Array, high: jax.Array) -> jax.Array:
+    def one(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, a), b))
+
+    return jax.vmap(one)(low, high)
 
 
 def gumbel_top_k(key: Key, logw: np.ndarray, k: int, ids: np.ndarray | None = None) -> np.ndarray:
@@ -135,13 +155,7 @@ def gumbel_top_k(key: Key, logw: np.ndarray, k: int, ids: np.ndarray | None = No
     if ids is None:
         noise = np.asarray(jax.random.gumbel(key, logw.shape))
     else:
-        wide = np.asarray(ids).astype(np.uint64)
-        low, high = (jnp.asarray((wide >> np.uint64(s)).astype(np.uint32)) for s in (0, 32))
-
-        def one(a: jax.Array, b: jax.Array) -> jax.Array:
-            return jax.random.gumbel(jax.random.fold_in(jax.random.fold_in(key, a), b))
-
-        noise = np.asarray(jax.vmap(one)(low, high))
+        noise = np.asarray(gumbel_of(key, np.asarray(ids)))
     return np.argsort(-(logw + noise), kind="stable")[:k]
 
 

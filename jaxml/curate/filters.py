@@ -1,14 +1,21 @@
-"""Quality rules of Gopher, C4 and FineWeb: statistics first, thresholds apart, a reason each.
+r"""Quality rules of Gopher, C4 and FineWeb: statistics first, thresholds apart, a reason each.
 
 `stats` computes every number once; `first_broken` applies the rules of a configuration to one
 document or to whole columns, so thresholds can be tuned without reading the text again.
+
+>>> gopher_quality("Too short.").reason
+'gopher_short_doc'
+>>> gopher_repetition("one line\none line\none line").reason
+'dup_line_frac'
+>>> fineweb("A line with its full stop, and long enough.").keep
+True
 """
 
 import collections
 import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -256,47 +263,31 @@ def first_broken(columns: Mapping[str, np.ndarray | float], rules: Sequence[Rule
     return reasons[np.argmax(np.concatenate([table, np.ones_like(table[:1])]), axis=0)]
 
 
-def _decided(text: str, values: Mapping[str, float], rules: Sequence[Rule]) -> Decision:
-    for rule in rules:
-        if not rule.low <= values[rule.stat] <= rule.high:
-            return Decision(False, rule.reason, text)
-    return Decision(True, "", text)
+type Filter = Callable[..., Decision]
+"""`(text, cfg, words=white-space words) -> Decision`; cfg has the published thresholds."""
 
 
-def gopher_quality(
-    text: str,
-    cfg: GopherQualityConfig = GopherQualityConfig(),  # noqa: B008
-    words: Words = white_space_words,
-) -> Decision:
-    """Gopher's quality rules.
+def by_rules(stats: Callable[[str, Words], Mapping[str, float]], default: Any) -> Filter:
+    """The filter that drops a document for the first rule that its statistics break.
 
-    >>> gopher_quality("Too short.").reason
-    'gopher_short_doc'
+    Args:
+      stats: numbers of a document by name.
+      default: configuration with `rules()`.
     """
-    return _decided(text, quality_stats(text, words), cfg.rules())
+
+    def decide(text: str, cfg: Any = default, words: Words = white_space_words) -> Decision:
+        values = stats(text, words)
+        for rule in cfg.rules():
+            if not rule.low <= values[rule.stat] <= rule.high:
+                return Decision(False, rule.reason, text)
+        return Decision(True, "", text)
+
+    return decide
 
 
-def gopher_repetition(
-    text: str,
-    cfg: GopherRepetitionConfig = GopherRepetitionConfig(),  # noqa: B008
-    words: Words = white_space_words,
-) -> Decision:
-    r"""Gopher's repetition rules.
-
-    >>> gopher_repetition("one line\none line\none line").reason
-    'dup_line_frac'
-    """
-    return _decided(text, repetition_stats(text, words), cfg.rules())
-
-
-def fineweb(
-    text: str,
-    cfg: FineWebConfig = FineWebConfig(),  # noqa: B008
-    words: Words = white_space_words,
-) -> Decision:
-    """FineWeb's own rules; `unwrap` hard-wrapped text first.
-
-    >>> fineweb("A line with its full stop, and long enough.").keep
-    True
-    """
-    return _decided(text, fineweb_stats(text, words), cfg.rules())
+gopher_quality: Filter = by_rules(quality_stats, GopherQualityConfig())
+"""Gopher's quality rules."""
+gopher_repetition: Filter = by_rules(repetition_stats, GopherRepetitionConfig())
+"""Gopher's repetition rules."""
+fineweb: Filter = by_rules(fineweb_stats, FineWebConfig())
+"""FineWeb's own rules; `lines.unwrap` hard-wrapped text first."""

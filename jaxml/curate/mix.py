@@ -6,7 +6,6 @@ from jaxml.curate.doremi import (
     doremi,
     doremi_update,
     temperature,
-    train_on_mixture,
 )
 from jaxml.curate.dsir import (
     Dsir,
@@ -18,6 +17,7 @@ from jaxml.curate.dsir import (
     resample,
 )
 from jaxml.curate.mixlaw import MixingLaw, fit_mixing_law, minimise_mixture, power_law
+from jaxml.curate.training import epochs, train_in_order, train_on_mixture
 
 __all__ = [
     "DoremiConfig",
@@ -30,11 +30,13 @@ __all__ = [
     "doremi_update",
     "dsir_fit",
     "dsir_weights",
+    "epochs",
     "fit_mixing_law",
     "gumbel_top_k",
     "minimise_mixture",
     "power_law",
     "resample",
     "temperature",
+    "train_in_order",
     "train_on_mixture",
 ]

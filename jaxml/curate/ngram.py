@@ -212,17 +212,3 @@ def buckets(perplexities: np.ndarray, head: float = 30.0, middle: float = 60.0) 
     check.between(head, 100, middle=middle)
     cuts = np.percentile(perplexities, [head, middle])
     return np.searchsorted(cuts, perplexities, "left")
-
-
-def vocabulary(texts: Sequence[str], size: int) -> dict[str, int]:
-    """The `size - 1` most frequent white-space words, from 1 on; 0 stands for all others."""
-    check.at_least(2, size=size)
-    words, count = np.unique([w for t in texts for w in t.split()], return_counts=True)
-    order = np.lexsort((words, -count))[: size - 1]
-    return {str(word): i for i, word in enumerate(words[order], 1)}
-
-
-def encode(text: str, words: dict[str, int]) -> list[np.ndarray]:
-    """The lines of a text that are not blank, as ids of `vocabulary`."""
-    lines = (line.split() for line in text.split("\n"))
-    return [np.array([words.get(w, 0) for w in line], np.int64) for line in lines if line]

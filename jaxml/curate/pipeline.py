@@ -10,8 +10,21 @@ from typing import Any
 import numpy as np
 
 from jaxml.core import check, config
-from jaxml.curate import classify, contaminate, filters, lines, pii
+from jaxml.curate import (
+    classify,
+    contaminate,
+    duplicates,
+    filters,
+    lines,
+    neighbours,
+    pii,
+    repeats,
+    sample,
+    url,
+    web,
+)
 from jaxml.curate.dedup import MinHashConfig
+from jaxml.curate.work import Work
 
 type Verdicts = tuple[list[str], list[str]]
 """The texts, rewritten or not, and the reason why each goes ("" where it stays)."""
@@ -45,14 +58,6 @@ class BadWordsConfig:
     path: str
     keep_fraction: float = 0.0
     seed: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class ExactConfig:
-    """See `dedup.exact`."""
-
-    lower: bool = False
-    fold: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +154,24 @@ TEXT_STAGES: dict[str, tuple[type, Callable[[Any], TextStage]]] = {
     "pii": (NoConfig, _each(_redact)),
 }
 """Stages that look at one text at a time: settings, and what builds them."""
-CORPUS_STAGES: dict[str, type] = {"exact": ExactConfig, "minhash": MinHashConfig}
-"""Stages that compare all texts with each other."""
-KINDS: dict[str, type] = {name: row[0] for name, row in TEXT_STAGES.items()} | CORPUS_STAGES
+FIELD_STAGES: dict[str, tuple[type, Callable[[Any], Callable[[str], str]]]] = {
+    "url": (url.UrlConfig, url.build),
+}
+"""Stages that look at the field `cfg.field` of a document: settings, and what builds them."""
+CORPUS_STAGES: dict[str, tuple[type, Callable[[Any, Work], None]]] = {
+    "exact": (duplicates.ExactConfig, duplicates.exact),
+    "minhash": (MinHashConfig, duplicates.minhash),
+    "substring": (repeats.SubstringConfig, repeats.strike),
+    "semantic": (neighbours.SemanticConfig, neighbours.prune),
+    "resample": (sample.ResampleConfig, sample.resample),
+    "perplexity": (sample.PerplexityConfig, sample.perplexity),
+}
+"""Stages that compare all texts with each other: settings, and what they do."""
+KINDS: dict[str, type] = {
+    name: row[0]
+    for table in (TEXT_STAGES, FIELD_STAGES, CORPUS_STAGES)
+    for name, row in table.items()
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,18 +192,21 @@ class Pipeline:
     Attributes:
       stages: at least one.
       text_field: of the input.
-      part_docs: documents of a part, the unit of memory and of restarting.
+      extractor: of the main text of HTML pages and WARC archives.
+      part_docs: documents of a part, the unit of memory, of work and of restarting.
       part_bytes: UTF-8 bytes of a part, whichever is reached first.
       max_document_bytes: longer documents are set apart.
     """
 
     stages: tuple[Stage, ...]
     text_field: str = "text"
+    extractor: web.Extractor = "resiliparse"
     part_docs: int = 10_000
-    part_bytes: int = 1 << 26
+    part_bytes: int = 1 << 25
     max_document_bytes: int = 1 << 26
 
     def __post_init__(self):
+        check.types(self)
         sizes = ("part_docs", "part_bytes", "max_document_bytes")
         check.positive(**{name: getattr(self, name) for name in sizes})
         if not self.stages:

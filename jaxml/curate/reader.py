@@ -1,66 +1,34 @@
 """Documents out of files: JSON lines, Parquet, text; what cannot be read is set apart, counted."""
 
 import gzip
-import hashlib
 import io
 import json
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxml.core import check
+from jaxml.curate import web
+from jaxml.curate.record import (
+    LIMITS,
+    Bad,
+    DecompressionError,
+    Document,
+    Limits,
+    content_id,
+    shown,
+)
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet", ".txt", ".md")
+__all__ = ["LIMITS", "SUFFIXES", "Bad", "DecompressionError", "Document", "Limits", "content_id",
+           "find", "read"]  # fmt: skip
+
+TEXTS, PAGES = (".txt", ".md"), (".html", ".htm", ".html.gz")
+LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+ARCHIVES = (".warc", ".warc.gz")
+SUFFIXES = (*LINES, ".parquet", *TEXTS, *PAGES, *ARCHIVES)
 _FREE_BYTES = 1 << 28
-
-
-class Document(NamedTuple):
-    """A text.
-
-    Attributes:
-      id: of the source, else 128 bits of the text in hex; survivors are chosen by it.
-      text: the document.
-      meta: all other fields as JSON.
-    """
-
-    id: str
-    text: str
-    meta: str
-
-
-class Bad(NamedTuple):
-    r"""A record that could not be read.
-
-    Attributes:
-      file: where it was.
-      place: line or row, from 1; 0 for the whole file.
-      reason: a word.
-      content: the record's first 4,096 bytes, what is not UTF-8 as `\xNN`.
-    """
-
-    file: str
-    place: int
-    reason: str
-    content: str
-
-
-class Limits(NamedTuple):
-    """What is refused.
-
-    Attributes:
-      document_bytes: a longer line or text is set apart.
-      ratio: of decompressed to compressed bytes, beyond the first 256 MiB.
-    """
-
-    document_bytes: int = 1 << 26
-    ratio: float = 200.0
-
-
-LIMITS = Limits()
-
-
-class DecompressionError(ValueError):
-    """A compressed file that grows beyond the limit, or is broken."""
+_BATCH_BYTES = 1 << 25
 
 
 def find(paths: Sequence[Path | str]) -> list[Path]:
@@ -87,19 +55,21 @@ def find(paths: Sequence[Path | str]) -> list[Path]:
 
 
 class _Counted(io.RawIOBase):
-    """A decompressed stream that stops where it grows beyond the limit."""
+    """A decompressed stream; fails beyond its limit, ends where the file is broken and says so."""
 
     def __init__(self, source: Any, limit: int, name: str):
-        self._source, self._left, self._name = source, limit, name
+        self._left, self._name, self.broken = limit, name, ""
+        self._read = getattr(source, "read1", source.read)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         try:
-            content = self._source.read(len(buffer))
-        except (OSError, EOFError) as error:
-            raise DecompressionError(f"{self._name} is broken: {error}") from None
+            content = self._read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            self.broken = f"{self._name} is broken: {error}"
+            return 0  # what was read before it is not lost
         self._left -= len(content)
         if self._left < 0:
             raise DecompressionError(f"{self._name} grows beyond the limit of decompression.")
@@ -121,32 +91,50 @@ def _open(path: Path, limits: Limits) -> io.BufferedReader:
     return io.BufferedReader(_Counted(source, limit, path.name), 1 << 20)
 
 
-def _shown(content: bytes) -> str:
-    return content[:4096].rstrip(b"\r\n").decode("utf-8", "backslashreplace")
-
-
-def content_id(text: str) -> str:
-    """128 bits of the text in hex."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def read(path: Path, text_field: str = "text", limits: Limits = LIMITS) -> Iterator[Document | Bad]:
+def read(
+    path: Path,
+    text_field: str = "text",
+    limits: Limits = LIMITS,
+    extractor: web.Extractor = "resiliparse",
+) -> Iterator[Document | Bad]:
     """The records of one file, in order.
 
     Args:
       path: see `SUFFIXES`.
-      text_field: field or column that holds the text.
+      text_field: field or column that holds the text, of JSON lines and Parquet.
       limits: what is refused.
+      extractor: of the main text of HTML pages and WARC archives.
 
     Raises:
       ValueError: a Parquet file has no such column.
+      ImportError: an extractor's package is missing.
     """
     if path.suffix == ".parquet":
         yield from _parquet(path, text_field, limits)
-    elif path.suffix in (".txt", ".md"):
+    elif path.name.endswith(TEXTS):
         yield _whole(path, limits)
+    elif path.name.endswith((*PAGES, *ARCHIVES)):
+        yield from _pages(path, limits, web.extractor(extractor))
     else:
         yield from _json_lines(path, text_field, limits)
+
+
+def _pages(path: Path, limits: Limits, extract: web.Extract) -> Iterator[Document | Bad]:
+    try:
+        with _open(path, limits) as stream:
+            if path.name.endswith(ARCHIVES):
+                yield from web.warc(stream, path.name, extract, limits)
+            else:
+                yield web.html(stream, path.name, extract, limits)
+            yield from _broken(stream, path.name, 0)
+    except DecompressionError as error:
+        yield Bad(path.name, 0, "decompression", str(error))
+
+
+def _broken(stream: Any, name: str, place: int) -> Iterator[Bad]:
+    """The record of a compressed file that ended early."""
+    if message := getattr(stream.raw, "broken", ""):
+        yield Bad(name, place, "decompression", message)
 
 
 def _whole(path: Path, limits: Limits) -> Document | Bad:
@@ -156,7 +144,7 @@ def _whole(path: Path, limits: Limits) -> Document | Bad:
     try:
         return Document(str(path.name), content.decode(), "{}")
     except UnicodeDecodeError:
-        return Bad(path.name, 0, "invalid_utf8", _shown(content))
+        return Bad(path.name, 0, "invalid_utf8", shown(content))
 
 
 def _json_lines(path: Path, text_field: str, limits: Limits) -> Iterator[Document | Bad]:
@@ -166,11 +154,12 @@ def _json_lines(path: Path, text_field: str, limits: Limits) -> Iterator[Documen
             while line := stream.readline(limits.document_bytes):
                 place += 1
                 if len(line) >= limits.document_bytes and not line.endswith(b"\n"):
-                    yield Bad(path.name, place, "too_long", _shown(line))
+                    yield Bad(path.name, place, "too_long", shown(line))
                     while (rest := stream.readline(1 << 20)) and not rest.endswith(b"\n"):
                         pass
                 elif line.strip():
                     yield _json_line(line, path.name, place, text_field)
+            yield from _broken(stream, path.name, place + 1)
     except DecompressionError as error:
         yield Bad(path.name, place + 1, "decompression", str(error))
 
@@ -179,11 +168,11 @@ def _json_line(line: bytes, name: str, place: int, text_field: str) -> Document 
     try:
         row = json.loads(line.decode())
     except UnicodeDecodeError:
-        return Bad(name, place, "invalid_utf8", _shown(line))
+        return Bad(name, place, "invalid_utf8", shown(line))
     except (ValueError, RecursionError):
-        return Bad(name, place, "malformed_json", _shown(line))
+        return Bad(name, place, "malformed_json", shown(line))
     if not isinstance(row, dict):
-        return Bad(name, place, "not_an_object", _shown(line))
+        return Bad(name, place, "not_an_object", shown(line))
     return _document(row, name, place, text_field, line)
 
 
@@ -192,7 +181,7 @@ def _document(
 ) -> Document | Bad:
     text = row.pop(text_field, None)
     if not isinstance(text, str):
-        return Bad(name, place, f"no_{text_field}", _shown(line))
+        return Bad(name, place, f"no_{text_field}", shown(line))
     text = text.encode("utf-8", "replace").decode()  # lone surrogates of JSON escapes
     key = row.pop("id", None)
     key = content_id(text) if key is None else str(key)
@@ -211,7 +200,7 @@ def _parquet(path: Path, text_field: str, limits: Limits) -> Iterator[Document |
     check.one_of(stored.schema_arrow.names, text_field=text_field)
     place = 0
     try:
-        for batch in stored.iter_batches(batch_size=256):
+        for batch in stored.iter_batches(batch_size=_batch_size(stored)):
             for row in batch.to_pylist():
                 place += 1
                 text = row.get(text_field)
@@ -221,3 +210,10 @@ def _parquet(path: Path, text_field: str, limits: Limits) -> Iterator[Document |
                     yield _document(row, path.name, place, text_field)
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         yield Bad(path.name, place + 1, "broken_parquet", str(error))
+
+
+def _batch_size(stored: Any) -> int:
+    """Rows whose size as stored, uncompressed, is about 32 MiB: long documents come singly."""
+    groups = [stored.metadata.row_group(i) for i in range(stored.metadata.num_row_groups)]
+    heaviest = max((g.total_byte_size / max(g.num_rows, 1) for g in groups), default=1.0)
+    return int(min(max(_BATCH_BYTES / max(heaviest, 1.0), 1), 256))

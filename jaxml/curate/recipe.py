@@ -90,6 +90,21 @@ def _tables(found: dict[str, dict[str, Any]]) -> list[Table]:
     return out
 
 
+def byte_model(width: int, num_layers: int, num_heads: int, *, dtype: Any = "float32") -> Any:
+    """A TransNormerLLM over bytes: its `LanguageModel`, to show effects of data on training."""
+    from jaxml import tnl
+
+    sizes = tnl.TNLConfig(
+        256,
+        width,
+        num_layers,
+        num_heads,
+        glu_width=max(8 * width // 3 // 64 * 64, 2 * width),
+        dtype=dtype,
+    )
+    return tnl.language_model(sizes)
+
+
 def run(cfg: StudyConfig, context: Context) -> Outcome:
     """Runs every phase that is not done yet and decides its claims."""
     found = {name: _phase(name, cfg, context) for name in _PHASES}

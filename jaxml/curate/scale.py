@@ -12,6 +12,25 @@ from jaxml.core import check
 from jaxml.core.types import Array, PyTree
 from jaxml.curate import huber
 from jaxml.curate.huber import Minimum
+from jaxml.curate.law import C4_LAW, PUBLISHED, Law, Repetition, constrained_loss, effective
+from jaxml.curate.plan import Plan, plan
+
+__all__ = [
+    "C4_LAW",
+    "DELTA",
+    "GRID",
+    "PUBLISHED",
+    "REPETITION_STARTS",
+    "ChinchillaFit",
+    "Law",
+    "Plan",
+    "Repetition",
+    "RepetitionFit",
+    "constrained_loss",
+    "fit_chinchilla",
+    "fit_repetition",
+    "plan",
+]
 
 DELTA = 1e-3
 GRID = tuple(
@@ -26,49 +45,6 @@ GRID = tuple(
 """Starts (a, b, e, alpha, beta) of Hoffmann et al. (2022)."""
 REPETITION_STARTS = tuple(itertools.product((1e-2, 6.67, 13.3, 20.0), repeat=2))
 """Starts (R_D*, R_N*) of Muennighoff et al. (2023), whose zeros are 0.01 here."""
-
-
-class Law(NamedTuple):
-    """`L = E + A / N^alpha + B / D^beta`, with a, b, e the logarithms of A, B, E."""
-
-    a: float
-    b: float
-    e: float
-    alpha: float
-    beta: float
-
-    @property
-    def ratio(self) -> float:
-        """G = (alpha A / (beta B))^(1 / (alpha + beta))."""
-        log = np.log(self.alpha) + self.a - np.log(self.beta) - self.b
-        return float(np.exp(log / (self.alpha + self.beta)))
-
-    def loss(self, num_params: float | np.ndarray, num_tokens: float | np.ndarray) -> np.ndarray:
-        """Predicted loss, nats per token."""
-        n, d = np.log(num_params), np.log(num_tokens)
-        terms = (self.a - self.alpha * n, self.b - self.beta * d)
-        return np.exp(self.e) + np.exp(terms[0]) + np.exp(terms[1])
-
-    def optimum(self, flops: float) -> tuple[float, float]:
-        """Parameters and tokens of the least loss at `flops = 6 N D`."""
-        check.positive(flops=flops)
-        n = self.ratio * (flops / 6) ** (self.beta / (self.alpha + self.beta))
-        return float(n), float(flops / 6 / n)
-
-
-C4_LAW = Law(6.255414, 7.3049974, 0.6254804, 0.3526596, 0.3526596)
-"""Coefficients that the data-constrained law of Muennighoff et al. holds fixed."""
-
-
-class Repetition(NamedTuple):
-    """R_D* and R_N*: repeats after which data and parameters are worth little more."""
-
-    tokens: float
-    params: float
-
-
-PUBLISHED = Repetition(15.387756, 5.309743)
-"""The paper's fit; the same objective has better minima, see `fit_repetition`."""
 
 
 class ChinchillaFit(NamedTuple):
@@ -152,38 +128,6 @@ def _refit(data: PyTree, start: np.ndarray) -> np.ndarray:
     return huber.minima(_chinchilla, data, start[None], DELTA, num_polished=1)[0].params
 
 
-def _effective(
-    log_repeats: Array, num_params: Array, num_tokens: Array, unique: Array, law: Law
-) -> tuple[Array, Array]:
-    """N' and D' of Muennighoff et al.: what repeated parameters and tokens are worth."""
-    star_d, star_n = jnp.exp(log_repeats[0]), jnp.exp(log_repeats[1])
-    repeats = jnp.maximum(num_tokens / unique - 1, 0)
-    tokens = unique + unique * star_d * -jnp.expm1(-repeats / star_d)
-    enough = (unique * law.ratio) ** (law.beta / law.alpha) * law.ratio
-    base = jnp.minimum(num_params, enough)
-    excess = jnp.maximum(num_params / base - 1, 0)
-    return base + base * star_n * -jnp.expm1(-excess / star_n), tokens
-
-
-def constrained_loss(
-    num_params: float | np.ndarray,
-    num_tokens: float | np.ndarray,
-    unique_tokens: float | np.ndarray,
-    repetition: Repetition = PUBLISHED,
-    law: Law = C4_LAW,
-) -> np.ndarray:
-    """Loss when `num_tokens` are read of which `unique_tokens` are different, nats per token.
-
-    >>> round(float(constrained_loss(6.34e9, 242e9, 25e9)), 6)
-    2.225644
-    """
-    with jax.enable_x64(True):
-        logs = jnp.log(jnp.asarray(repetition, jnp.float64))
-        sizes = [jnp.asarray(x, jnp.float64) for x in (num_params, num_tokens, unique_tokens)]
-        n, d = (np.asarray(x) for x in _effective(logs, sizes[0], sizes[1], sizes[2], law))
-    return law.loss(n, d)
-
-
 class RepetitionFit(NamedTuple):
     """A fitted data-constrained law.
 
@@ -232,7 +176,7 @@ def fit_repetition(
         )
 
     def residual(logs: Array, data: PyTree) -> Array:
-        n, d = _effective(logs, data["num_params"], data["num_tokens"], data["unique_tokens"], law)
+        n, d = effective(logs, data["num_params"], data["num_tokens"], data["unique_tokens"], law)
         terms = [law.a - law.alpha * jnp.log(n), law.b - law.beta * jnp.log(d)]
         terms.append(jnp.full_like(terms[0], law.e))
         return jax.nn.logsumexp(jnp.stack(terms), axis=0) - jnp.log(data["loss"])
@@ -257,71 +201,3 @@ def _share(predicted: np.ndarray, loss: np.ndarray) -> float:
 def _r2(runs: dict[str, np.ndarray], repetition: Repetition, law: Law) -> float:
     sizes = (runs["num_params"], runs["num_tokens"], runs["unique_tokens"])
     return _share(constrained_loss(*sizes, repetition, law), runs["loss"])
-
-
-class Plan(NamedTuple):
-    """A way to spend a budget.
-
-    Attributes:
-      num_params: N.
-      num_tokens: D = C / 6 / N.
-      num_epochs: D over the unique tokens that are used.
-      loss: predicted.
-    """
-
-    num_params: float
-    num_tokens: float
-    num_epochs: float
-    loss: float
-
-
-def plan(
-    flops: float,
-    unique_tokens: float,
-    repetition: Repetition = PUBLISHED,
-    law: Law = C4_LAW,
-    num_points: int = 4001,
-) -> list[Plan]:
-    """Every local minimum of the predicted loss over `N D = flops / 6`, best first.
-
-    A grid over ln N finds the valleys, golden-section search goes down each.
-
-    Args:
-      flops: C.
-      unique_tokens: U that there are; a run that reads fewer has one epoch.
-      repetition: R_D*, R_N*.
-      law: coefficients.
-      num_points: of the grid, over six decades on either side of the optimum without repetition.
-
-    Raises:
-      ValueError: a budget that is not positive.
-    """
-    check.positive(flops=flops, unique_tokens=unique_tokens)
-    middle = np.log(law.optimum(flops)[0])
-    grid = middle + np.linspace(-6, 6, num_points) * np.log(10)
-
-    def losses(log_n: np.ndarray) -> np.ndarray:
-        tokens = flops / 6 / np.exp(log_n)
-        return constrained_loss(
-            np.exp(log_n), tokens, np.minimum(tokens, unique_tokens), repetition, law
-        )
-
-    values = losses(grid)
-    valley = (values[1:-1] < values[:-2]) & (values[1:-1] <= values[2:])
-    found = [_deepest(losses, grid[i], grid[i + 2]) for i in np.flatnonzero(valley)]
-    plans = []
-    for log_n, loss in sorted(found, key=lambda pair: pair[1]):
-        n = float(np.exp(log_n))
-        tokens = flops / 6 / n
-        plans.append(Plan(n, tokens, tokens / min(tokens, unique_tokens), loss))
-    return plans
-
-
-def _deepest(losses, low: float, high: float) -> tuple[float, float]:  # noqa: ANN001
-    """The least loss between two points: the grid is refined around its best point."""
-    for _ in range(8):
-        grid = np.linspace(low, high, 41)
-        values = losses(grid)
-        i = int(np.clip(np.argmin(values), 1, 39))
-        low, high = grid[i - 1], grid[i + 1]
-    return float(grid[i]), float(values[i])

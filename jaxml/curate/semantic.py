@@ -87,9 +87,16 @@ def prune_clusters(
     bounds = np.searchsorted(labels_n[order], np.arange(len(centres_kd) + 1))
     for a, b in zip(bounds[:-1], bounds[1:], strict=True):
         members = order[a:b]
-        decide = _any_earlier if transitive else _kept_earlier
-        keep[members] = ~decide(unit_nd[members], 1.0 - eps, block)
+        keep[members] = ~too_close(unit_nd[members], eps, transitive=transitive, block=block)
     return keep
+
+
+def too_close(
+    unit_nd: np.ndarray, eps: float, *, transitive: bool = True, block: int = 2048
+) -> np.ndarray:
+    """Which rows of one cluster have an earlier one with cosine above `1 - eps`: bool [n]."""
+    decide = _any_earlier if transitive else _kept_earlier
+    return decide(unit_nd, 1.0 - eps, block)
 
 
 def _any_earlier(rows: np.ndarray, limit: float, block: int) -> np.ndarray:

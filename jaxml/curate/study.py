@@ -14,7 +14,7 @@ import numpy as np
 import optax
 
 from jaxml.core.types import Array, PyTree
-from jaxml.curate import classify, dedup, doremi, dsir, mixlaw, scale
+from jaxml.curate import classify, dedup, doremi, dsir, mixlaw, scale, training
 from jaxml.curate import text as texts_
 from jaxml.inputs import source
 from jaxml.inputs import text as inputs_text
@@ -244,7 +244,9 @@ def domains(cfg: StudyConfig, seed: int) -> dict[str, Any]:
     start = byte_mlp(keys[0])
 
     def trained(alpha: np.ndarray, key: jax.Array) -> PyTree:
-        return doremi.train_on_mixture(key, start, byte_loss, train, alpha, optimizer, settings)
+        return training.train_on_mixture(
+            key, start, byte_loss, train, alpha, optimizer, cfg.num_steps, 64
+        )
 
     reference = trained(first, keys[1])
     found = doremi.doremi(keys[2], start, reference, byte_loss, train, optimizer, settings)

@@ -68,18 +68,25 @@ def substring_ranges(
     if len(tokens) < length:
         return []
     ids = _window_ids(tokens, length)
-    ends = np.repeat(offsets[1:], np.diff(offsets))
-    starts = np.flatnonzero(np.arange(len(ids)) + length <= ends[: len(ids)])
+    starts = np.flatnonzero(inside(offsets, length))
     _, first, inverse, count = np.unique(
         ids[starts], return_index=True, return_inverse=True, return_counts=True
     )
     repeated = count[inverse] > 1
     if keep == "first":
         repeated &= first[inverse] != np.arange(len(starts))
-    return _union(starts[repeated], length, offsets)
+    return union(starts[repeated], length, offsets)
 
 
-def _union(starts: np.ndarray, length: int, offsets: np.ndarray) -> list[tuple[int, int]]:
+def inside(offsets: np.ndarray, length: int) -> np.ndarray:
+    """Which windows lie within one document, bool [n - length + 1]."""
+    ends = np.repeat(offsets[1:], np.diff(offsets))
+    num = max(len(ends) - length + 1, 0)
+    return np.arange(num) + length <= ends[:num]
+
+
+def union(starts: np.ndarray, length: int, offsets: np.ndarray) -> list[tuple[int, int]]:
+    """Ranges [a, b) covered by windows, ascending; two that touch within a document are one."""
     if not len(starts):
         return []
     doc = np.searchsorted(offsets, starts, "right")
@@ -98,15 +105,25 @@ def strike(texts: Sequence[str], length: int = 100, keep: Keep = "none") -> list
       length: bytes of a window.
       keep: see `substring_ranges`.
     """
+    flat, offsets = flatten(texts)
+    return without(flat, offsets, substring_ranges(flat, offsets, length, keep))
+
+
+def flatten(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The texts as UTF-8, one after the other, uint8 [n], and where each begins, int64 [N + 1]."""
     encoded = [t.encode("utf-8", "surrogatepass") for t in texts]
-    flat = np.frombuffer(b"".join(encoded), np.uint8)
     offsets = np.concatenate([[0], np.cumsum([len(e) for e in encoded])]).astype(np.int64)
-    inside = np.append((flat & 0xC0) == 0x80, False)
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
+
+
+def without(flat: np.ndarray, offsets: np.ndarray, ranges: Sequence[tuple[int, int]]) -> list[str]:
+    """The documents of `flatten` without ranges of bytes, narrowed to whole characters."""
+    within = np.append((flat & 0xC0) == 0x80, False)
     left = np.ones(len(flat), bool)
-    for a, b in substring_ranges(flat, offsets, length, keep):
-        while inside[a]:
+    for a, b in ranges:
+        while within[a]:
             a += 1
-        while inside[b]:
+        while within[b]:
             b -= 1
         left[a:b] = False
     pieces = zip(offsets[:-1], offsets[1:], strict=True)

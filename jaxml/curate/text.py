@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterator, Sequence
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -18,18 +18,24 @@ _END = b"\xff"
 
 
 class _Blank(dict):
-    """A translation table: punctuation, symbols and control characters become a blank."""
+    """A translation table: punctuation, symbols, space and control characters become a blank."""
 
     def __missing__(self, code: int) -> int:
-        symbol = unicodedata.category(chr(code))[0] in "PS" or unicodedata.category(chr(code)) in (
-            "Cc",
-            "Cf",
-        )
-        self[code] = 32 if symbol else code
+        kind = unicodedata.category(chr(code))
+        self[code] = 32 if kind[0] in "PSZ" or kind in ("Cc", "Cf") else code
         return self[code]
 
 
-_BLANKS = _Blank()
+class _Unmarked(dict):
+    """A translation table without marks (accents that stand alone after decomposition)."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Mn" else code
+        return self[code]
+
+
+_BLANKS, UNMARKED = _Blank({ord("ς"): ord("σ")}), _Unmarked()
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _ASCII = bytes(_BLANKS[i] if i < 128 else i for i in range(256)).lower()
 
 
@@ -48,7 +54,14 @@ def normalise(text: str) -> str:
         return b" ".join(lowered.split()).decode()
     folded = _DIGITS.sub("0", text.lower()).translate(_BLANKS)
     split = unicodedata.normalize("NFD", " ".join(folded.split()))
-    return " ".join("".join(c for c in split if unicodedata.category(c) != "Mn").split())
+    return " ".join(split.translate(UNMARKED).split())
+
+
+@lru_cache(maxsize=1 << 16)
+def _fold(foreign: str) -> str:
+    """Characters beyond ASCII in the form of `normalise`, numbers aside: a decimal becomes 0."""
+    split = unicodedata.normalize("NFD", foreign.lower().translate(_BLANKS)).translate(UNMARKED)
+    return "".join("0" if c.isdecimal() else c for c in split)
 
 
 class Packed(NamedTuple):
@@ -71,14 +84,14 @@ class Packed(NamedTuple):
 def pack(texts: Sequence[str]) -> Packed:
     """Normalises the texts (`normalise`, up to the width of blanks) and joins them.
 
-    Texts of ASCII go through one pass over all of them together. Lone surrogates are dropped.
+    ASCII goes through one pass over all texts together. Lone surrogates are dropped.
 
     Raises:
       TypeError: a single string instead of a sequence of them.
     """
     if isinstance(texts, str):
         raise TypeError("texts must be a sequence of strings; got one string.")
-    ready = (t if t.isascii() else normalise(t) for t in texts)
+    ready = (t if t.isascii() else _FOREIGN.sub(lambda m: _fold(m.group()), t) for t in texts)
     joined = b"".join(t.encode("utf-8", "ignore") + _END for t in ready)
     joined = _ASCII_DIGITS.sub(b"0", joined).translate(_ASCII)
     flat = np.frombuffer(joined, np.uint8).copy()
@@ -121,21 +134,50 @@ def _powers(size: int) -> tuple[np.ndarray, np.ndarray]:
     return up, np.multiply.accumulate(ones)
 
 
+def polynomial(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prefix sums [n + 1] and factors [n], uint64: the bytes a..b hash to `(p[b] - p[a]) * f[a]`.
+
+    A polynomial of the bytes modulo 2^64, the same wherever the bytes lie; `mix64` it.
+    """
+    up, down = _powers(max(_BLOCK, 1 << int(len(flat)).bit_length()))
+    prefix = np.zeros(len(flat) + 1, U64)
+    np.cumsum(_BYTE[flat] * up[: len(flat)], out=prefix[1:])
+    return prefix, down[: len(flat)]
+
+
 def word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The words of a buffer of blanks and UTF-8: first bytes int64 [w], hashes uint64 [w].
 
-    A word's hash is a polynomial of its bytes modulo 2^64, read off prefix sums, then mixed.
+    Taken in blocks that end at a blank, so that a huge document needs little memory.
     """
-    solid = np.concatenate(
-        [[False], ~np.isin(flat, np.frombuffer(b" \t\n\r\v\f", np.uint8)), [False]]
-    )
+    starts, hashes, begin = [np.zeros(0, np.int64)], [np.zeros(0, U64)], 0
+    while begin < len(flat):
+        end = _blank_before(flat, begin)
+        at, values = _word_hashes(flat[begin:end])
+        starts.append(at + begin)
+        hashes.append(values)
+        begin = end
+    return np.concatenate(starts), np.concatenate(hashes)
+
+
+def _blank_before(flat: np.ndarray, begin: int) -> int:
+    """Where a block from `begin` ends: behind its last blank, or behind the next one."""
+    if len(flat) - begin <= _BLOCK:
+        return len(flat)
+    for first in (begin + _BLOCK - 4096, begin):
+        blanks = np.flatnonzero(flat[first : begin + _BLOCK] == 32)
+        if len(blanks):
+            return first + int(blanks[-1]) + 1
+    later = np.flatnonzero(flat[begin + _BLOCK :] == 32)
+    return begin + _BLOCK + int(later[0]) + 1 if len(later) else len(flat)
+
+
+def _word_hashes(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    solid = np.concatenate([[False], flat != 32, [False]])
     edges = np.flatnonzero(solid[1:] != solid[:-1])
     starts, ends = edges[::2], edges[1::2]
-    size = max(_BLOCK, 1 << int(len(flat)).bit_length())
-    up, down = _powers(size)
-    prefix = np.zeros(len(flat) + 1, U64)
-    np.cumsum(_BYTE[flat] * up[: len(flat)], out=prefix[1:])
-    return starts, mix64((prefix[ends] - prefix[starts]) * down[starts])
+    prefix, factor = polynomial(flat)
+    return starts, mix64((prefix[ends] - prefix[starts]) * factor[starts])
 
 
 def grams(packed: Packed, n: int) -> Shingles:
@@ -146,17 +188,23 @@ def grams(packed: Packed, n: int) -> Shingles:
     """
     check.at_least(1, n=n)
     hashes, docs = [np.zeros(0, U64)], [np.zeros(0, np.int32)]
-    first = 0
     offsets = packed.doc_offsets
-    while first < packed.num_docs:
-        last = int(np.searchsorted(offsets, offsets[first] + _BLOCK, "right")) - 1
-        last = min(max(last, first + 1), packed.num_docs)
+    for first, last in blocks(offsets):
         part = packed.bytes[offsets[first] : offsets[last]]
         values, owner = _grams(part, offsets[first : last + 1] - offsets[first], n)
         hashes.append(values)
         docs.append(owner + np.int32(first))
-        first = last
     return Shingles(np.concatenate(hashes), np.concatenate(docs))
+
+
+def blocks(doc_offsets: np.ndarray, size: int = _BLOCK) -> Iterator[tuple[int, int]]:
+    """Ranges of documents of at most `size` bytes together, or of one document."""
+    first, num_docs = 0, len(doc_offsets) - 1
+    while first < num_docs:
+        last = int(np.searchsorted(doc_offsets, doc_offsets[first] + size, "right")) - 1
+        last = min(max(last, first + 1), num_docs)
+        yield first, last
+        first = last
 
 
 def shingle(packed: Packed, n: int = 5) -> Shingles:
@@ -181,14 +229,25 @@ def _grams(flat: np.ndarray, offsets: np.ndarray, n: int) -> tuple[np.ndarray, n
     count = np.diff(bounds)
     owner = np.repeat(np.arange(len(count), dtype=np.int32), count)
     place = np.arange(len(words)) - bounds[owner]
-    begins = np.flatnonzero((place == 0) | (place + n <= count[owner]))
-    owner = owner[begins]
-    end = bounds[owner + 1]
+    full = place + n <= count[owner]
     padded = np.concatenate([words, np.zeros(n, U64)])
-    gram = np.zeros(len(begins), U64)
+    gram = np.zeros(len(words), U64)
     for k in range(n):
-        gram = gram * _GRAM + np.where(begins + k < end, padded[begins + k], U64(0))
-    return mix64(gram), owner
+        gram = gram * _GRAM + padded[k : k + len(words)]
+    short = np.flatnonzero((count > 0) & (count < n))
+    begins = bounds[short]
+    for row, first in zip(short, begins, strict=True):
+        few = [*words[first : first + count[row]].tolist(), *[0] * (n - int(count[row]))]
+        gram[first] = _horner(few)
+    full[begins] = True
+    return mix64(gram[full]), owner[full]
+
+
+def _horner(values: Sequence[int]) -> int:
+    total = 0
+    for value in values:
+        total = (total * int(_GRAM) + value) & 0xFFFFFFFFFFFFFFFF
+    return total
 
 
 def words(text: str) -> list[str]:

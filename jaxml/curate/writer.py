@@ -4,26 +4,19 @@ import gzip
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from jaxml.core import check, files
-
-
-def _rows(part: Path) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet
-
-    for batch in pyarrow.parquet.ParquetFile(part).iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
-            yield {"id": row["id"], "text": row["text"], **json.loads(row["meta"])}
+from jaxml.curate import parts
 
 
 def _lines(part: Path) -> Iterator[bytes]:
-    for row in _rows(part):
+    for row in parts.rows(part):
         yield (json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "replace")
 
 
 def _parquet(part: Path, target: Path) -> None:
-    target.write_bytes(part.read_bytes())
+    table = parts.arrow().parquet.read_table(part, columns=list(parts.COLUMNS))
+    parts.arrow().parquet.write_table(table, target, compression="zstd")
 
 
 def _json(part: Path, target: Path) -> None:
@@ -65,20 +58,18 @@ FORMATS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
 """Suffix and writer of each output format; array_record holds one JSON object a record."""
 
 
-def write(parts: Sequence[Path], folder: Path, output_format: str) -> list[Path]:
+def write(every: Sequence[Path], folder: Path, output_format: str) -> list[Path]:
     """Writes every part that has documents, in the wanted format.
 
     Raises:
       ValueError: an unknown format.
     """
-    import pyarrow.parquet
-
     check.one_of(tuple(FORMATS), output_format=output_format)
     suffix, convert = FORMATS[output_format]
     written = []
     folder.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        if pyarrow.parquet.read_metadata(part).num_rows:
+    for part in every:
+        if parts.arrow().parquet.read_metadata(part).num_rows:
             written.append(folder / f"{part.stem}{suffix}")
             with files.aside(written[-1]) as aside:
                 convert(part, aside)
@@ -87,9 +78,7 @@ def write(parts: Sequence[Path], folder: Path, output_format: str) -> list[Path]
 
 def collect(folders: Sequence[Path], out: Path) -> None:
     """Joins removals and unreadable records of all parts into one file each."""
-    import pyarrow
-    import pyarrow.parquet
-
+    pyarrow = parts.arrow()
     kind = pyarrow.large_string()
     schema = pyarrow.schema([(name, kind) for name in ("id", "stage", "reason", "excerpt")])
     with (

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from jaxml.core import check
-from jaxml.inputs import source, text, tokenizer
+from jaxml.inputs import documents, source, text, tokenizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,9 @@ class CorpusConfig:
 
     Attributes:
       name: "english" (tiny Shakespeare, or the documentation inside Python where that is not
-        found), or a data set of `jaxml data list` that holds text.
-      path: folder of the data set; None: where it is found.
+        found), a data set of `jaxml data list` that holds text, or "documents": files of your own
+        (JSON lines, Parquet, array_record, text) such as `jaxml curate` writes.
+      path: folder of the data set or of the files; None: where the set is found.
       tokens: "char", one token per character; "bpe", trained on the training split; or "file".
       tokenizer: of "file": a `tokenizer.json`, or GPT-2's `vocab.json` beside its `merges.txt`.
       vocab_size: of the BPE.
@@ -38,6 +39,8 @@ class CorpusConfig:
                 "tokens='file' and tokenizer belong together; "
                 f"got tokens={self.tokens!r}, tokenizer={self.tokenizer!r}."
             )
+        if self.name == "documents" and self.path is None:
+            raise ValueError("path must name a file or folder where name='documents'; got None.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,15 +99,21 @@ def load(
       DataNotFoundError, DataCorruptError: see `inputs.source.find`.
     """
     path = None if cfg.path is None else Path(cfg.path)
-    found = text.english(path) if cfg.name == "english" else text.load(cfg.name, path)
+    found = _texts(cfg, path)
     if not found.train:
         raise ValueError(f"name must be a set with training text; {cfg.name} has none.")
     if known is None:
         known = _make_tokenizer(cfg, found)
     encode = functools.partial(_encode, known)
     arrays = {name: encode("\n".join(getattr(found, name))) for name in ("train", "val", "test")}
-    documents = tuple(map(encode, found.train)) if packed else ()
-    return Corpus(**arrays, tokenizer=known, provenance=found.provenance, documents=documents)
+    apart = tuple(map(encode, found.train)) if packed else ()
+    return Corpus(**arrays, tokenizer=known, provenance=found.provenance, documents=apart)
+
+
+def _texts(cfg: CorpusConfig, path: Path | None) -> text.TextSet:
+    if cfg.name == "documents" and path is not None:
+        return documents.load(path)
+    return text.english(path) if cfg.name == "english" else text.load(cfg.name, path)
 
 
 def _encode(words: tokenizer.Tokenizer, text: str) -> np.ndarray:
@@ -116,7 +125,7 @@ def _make_tokenizer(cfg: CorpusConfig, found: text.TextSet) -> tokenizer.Tokeniz
         return tokenizer.load(Path(cfg.tokenizer))
     if cfg.tokens == "bpe":
         return tokenizer.train_bpe(found.train, cfg.vocab_size)
-    characters = "".join(found.train)
+    characters = "\n".join([*found.train, ""])  # documents are joined by line ends
     everywhere = characters + "".join(found.val) + "".join(found.test)
     unseen = set(everywhere) - set(characters)
     if not unseen:

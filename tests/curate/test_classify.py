@@ -22,7 +22,7 @@ def test_the_written_gradient_is_the_gradient(key):
     texts, labels = drawn(0, 6)
     rows = jnp.asarray(classify.features([*texts, ""], SMALL))
     labels = jnp.asarray([*labels, 1])
-    params = classify.init(key, SMALL, 3)
+    params = jax.jit(lambda k: classify.init(k, SMALL, 3))(key)
     params["kernel"] = jax.random.normal(key, params["kernel"].shape)
     weight = jnp.array([1.0, 1, 1, 0, 1, 1, 1])
 
@@ -30,8 +30,8 @@ def test_the_written_gradient_is_the_gradient(key):
         each = optax.softmax_cross_entropy_with_integer_labels(classify.logits(p, rows), labels)
         return jnp.sum(each * weight) / weight.sum()
 
-    want = jax.tree.map(lambda p, g: p - 0.3 * g, params, jax.grad(loss)(params))
-    got = classify.update(params, rows, labels, weight, jnp.float32(0.3))
+    want = jax.tree.map(lambda p, g: p - 0.3 * g, params, jax.jit(jax.grad(loss))(params))
+    got = jax.jit(classify.update)(params, rows, labels, weight, jnp.float32(0.3))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), got, want)
 
 

@@ -26,7 +26,7 @@ def test_run_and_dedup(tmp_path, capsys):
     assert "31 documents read, 30 written" in " ".join(capsys.readouterr().out.split())
     words = ["curate", "dedup", str(source), "-o", str(tmp_path / "near"), "--format", "jsonl"]
     assert cli.run([*words, "--minhash.ngram", "3"]) == 0
-    assert len((tmp_path / "near/data/part-000000.jsonl").read_text().splitlines()) == 30
+    assert len((tmp_path / "near/data/part-00000-00000.jsonl").read_text().splitlines()) == 30
 
 
 def test_filter(tmp_path, capsys):
@@ -61,20 +61,45 @@ def test_mix(tmp_path, capsys):
         cli.run([*words, "--num", "99", "--min-tokens", "10"])
 
 
-def test_scale_and_plan(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    n, d = np.exp(rng.uniform(18, 22, 12)), np.exp(rng.uniform(21, 24, 12))
-    path = tmp_path / "runs.csv"
-    lines = ["n_params,n_tokens,n_unique,loss"]
+def runs_of(path):
     from jaxml.curate import scale
 
+    rng = np.random.default_rng(0)
+    n, d = np.exp(rng.uniform(18, 22, 12)), np.exp(rng.uniform(21, 24, 12))
+    lines = ["n_params,n_tokens,n_unique,loss"]
     for a, b in zip(n, d, strict=True):
         lines.append(f"{a},{b},{b / 5},{float(scale.constrained_loss(a, b, b / 5))}")
     path.write_text("\n".join(lines))
-    assert cli.run(["curate", "scale", str(path)]) == 0
+    return path
+
+
+@pytest.mark.slow
+def test_scale(tmp_path, capsys):
+    assert cli.run(["curate", "scale", str(runs_of(tmp_path / "runs.csv"))]) == 0
     assert "without repetition" in capsys.readouterr().out
+
+
+def test_scale_prints_what_was_fitted(tmp_path, capsys, monkeypatch):
+    from jaxml.curate import scale
+    from jaxml.curate.huber import Minimum
+
+    def fit(n, d, u, loss):
+        assert len(n) == len(d) == len(u) == len(loss) == 9  # the highest losses are left out
+        best = Minimum(np.array([95.37, 1.706]), 0.0158, 7)
+        paper = Minimum(np.array([15.37, 5.31]), 0.0159, 3)
+        return scale.RepetitionFit(paper, best, [best, paper], (0.77, 0.79, 0.44))
+
+    monkeypatch.setattr(scale, "fit_repetition", fit)
+    path = runs_of(tmp_path / "runs.csv")
+    assert cli.run(["curate", "scale", str(path), "--drop-highest", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "95.3700" in out
+    assert "from the starts of the paper: 15.3700, 5.3100" in out
     path.write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match="must have the columns"):
         cli.run(["curate", "scale", str(path)])
+
+
+def test_plan(capsys):
     assert cli.run(["curate", "plan", "--flops", "1e22", "--unique-tokens", "25e9"]) == 0
     assert "7.02" in capsys.readouterr().out

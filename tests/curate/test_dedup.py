@@ -99,10 +99,7 @@ def slow_signature(doc_hashes, cfg):
     for a, b in dedup._constants(cfg).tolist():
         values = []
         for s in doc_hashes:
-            x = (s * a + b) % 2**32
-            x = (x ^ (x >> 16)) * 0x85EBCA6B % 2**32
-            x = (x ^ (x >> 13)) * 0xC2B2AE35 % 2**32
-            values.append(x ^ (x >> 16))
+            values.append((s * a + b) % 2**32)
         out.append(min(values))
     return out
 

@@ -142,7 +142,7 @@ def planted():
     domains = [d.astype(np.int32) for d in (noise, constant, counting)]
     cfg = DoremiConfig(num_steps=200, batch_size=32)
     skewed = mix.train_on_mixture(
-        jax.random.key(2), params, loss, domains, [0.5, 0.4, 0.1], optax.adam(1e-2), cfg
+        jax.random.key(2), params, loss, domains, [0.5, 0.4, 0.1], optax.adam(1e-2), 200, 32
     )
     result = mix.doremi(jax.random.key(3), params, skewed, loss, domains, optax.adam(1e-2), cfg)
     return params, skewed, loss, domains, result
@@ -213,9 +213,7 @@ def test_bad_mixtures_are_named(law):
         mix.minimise_mixture(law[0], [1, 0], upper=[0.1, 0.1, 0.1])
     with pytest.raises(ValueError, match="alpha must be >= 0 and sum to 1"):
         rows = [np.zeros((1, 2)), np.zeros((1, 2))]
-        mix.train_on_mixture(
-            jax.random.key(0), {}, None, rows, [0.5, 0.6], optax.sgd(1), DoremiConfig()
-        )
+        mix.train_on_mixture(jax.random.key(0), {}, None, rows, [0.5, 0.6], optax.sgd(1), 1, 1)
 
 
 def test_power_law_reads_off_a_larger_scale():

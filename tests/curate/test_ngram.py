@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from jaxml.curate import ngram
+from jaxml.curate import words as words_
 
 CORPUS = [
     [0, 1, 2, 0, 1],
@@ -118,9 +119,9 @@ def test_buckets_are_percentiles():
 
 
 def test_vocabulary_and_lines():
-    words = ngram.vocabulary(["b a a", "a c b"], 3)
+    words = words_.vocabulary(["b a a", "a c b"], 3)
     assert words == {"a": 1, "b": 2}
-    assert [line.tolist() for line in ngram.encode("a c\n\nb", words)] == [[1, 0], [2]]
+    assert [line.tolist() for line in words_.encode("a c\n\nb", words)] == [[1, 0], [2]]
 
 
 def test_bad_arguments_are_named():

@@ -108,6 +108,7 @@ def test_one_epoch_is_the_plain_law():
     assert float(got) == pytest.approx(float(C4_LAW.loss(n, d)), rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_planted_repetition_is_recovered():
     rng = np.random.default_rng(1)
     u = np.exp(rng.uniform(20, 23, 40))

@@ -173,6 +173,7 @@ def test_trak_is_its_formula(problem, key):
     np.testing.assert_allclose(got, slow_trak(runs, train, targets, 0.3), rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_influence_is_its_formula(problem):
     runs, train, targets = problem
     params = runs[0]
