@@ -129,9 +129,10 @@ def test_a_recipe_that_stops_is_shown_and_the_others_run(tmp_path, monkeypatch):
     assert len(json.loads((tmp_path / "results.json").read_text())["claims"]) == 2
 
 
-def test_no_recipe_at_that_scale():
-    with pytest.raises(ValueError, match="no recipe among tnl has scale 'h100'"):
-        reproduce.main(("tnl",), scale="h100")
+def test_no_recipe_at_that_scale(monkeypatch):
+    monkeypatch.setattr(reproduce, "recipes", lambda systems: [_recipe()])
+    with pytest.raises(ValueError, match="no recipe among toy has scale 'h100'"):
+        reproduce.main(("toy",), scale="h100")
 
 
 def _noted(order, name):

@@ -92,6 +92,35 @@ def test_lrpe_depends_on_distance_only():
     assert lrpe.apply(p, q, place).shape == (1, 5, 2, 8)
 
 
+def test_lrpe_tells_distances_behind_a_million_tokens():
+    theta = np.random.default_rng(0).uniform(-2, 2, (2, 1, 4)).astype(np.float32)
+    q, k = np.random.default_rng(1).standard_normal((2, 1, 1, 2, 4)).astype(np.float32)
+    for distance in (0, 1, 17):
+        place = jnp.array([[1_000_003]])
+        a = lrpe.apply({"theta": jnp.asarray(theta)}, jnp.asarray(q), place)
+        b = lrpe.apply({"theta": jnp.asarray(theta)}, jnp.asarray(k), place - distance)
+        want = (q * k * np.cos(theta[None, None, :, 0].astype(np.float64) * distance)).sum(-1)
+        np.testing.assert_allclose((a * b).sum(-1), want, atol=1e-5)
+    slope = jax.grad(lambda t: lrpe.apply({"theta": t}, jnp.asarray(q), jnp.array([[3]])).sum())
+    angle = 3.0 * theta[:, 0]
+    want = 3 * q[0, 0] * (np.cos(angle) - np.sin(angle))
+    np.testing.assert_allclose(slope(jnp.asarray(theta))[:, 0], want, atol=1e-5)
+
+
+@pytest.mark.parametrize("remat", ["full", "dots"])
+def test_what_is_recomputed_changes_nothing_and_bfloat16_keeps_float32_masters(params, remat):
+    ids = jnp.asarray(_ids((1, 9)))
+    batch = {"inputs": ids[:, :-1], "targets": ids[:, 1:]}
+
+    def gradients(**change):
+        lm = tnl.language_model(dataclasses.replace(BIG, dtype="bfloat16", **change))
+        return jax.jit(jax.grad(lambda p: tnl.next_token(lm, p, batch)[0]))(params)
+
+    plain, again = gradients(), gradients(remat=remat)
+    chex.assert_trees_all_close(plain, again, rtol=2e-2, atol=2e-3)
+    assert all(g.dtype == jnp.float32 for g in jax.tree.leaves(again))
+
+
 def test_positions_shift_and_segments(params):
     lm, ids = tnl.language_model(BIG), jnp.asarray(_ids((1, 20)))
     hidden = jax.jit(lm.hidden)

@@ -5,9 +5,14 @@ import numpy as np
 import pytest
 
 from jaxml.core.weights import WeightsError
-from jaxml.tnl import generate, model, serve
+from jaxml.inputs import bpe, tokenizer
+from jaxml.tnl import Generator, generate, model, serve
 from jaxml.tnl.config import TNLConfig
+from jaxml.tnl.generator import Words
 
+HYBRID = model.language_model(
+    TNLConfig(19, 16, 2, 2, 24, init_std=0.3, softmax_layers=(1,), dtype="bfloat16")
+)
 LM = model.language_model(TNLConfig(19, 16, 2, 2, 24, init_std=0.3))
 
 
@@ -65,3 +70,84 @@ def test_bad_input_is_named(params, tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(WeightsError, match="not an intact safetensors file"):
         serve.load(path, LM)
+
+
+def test_long_prompts_are_read_piece_by_piece(params):
+    prompts = [np.random.default_rng(n).integers(0, 19, n).tolist() for n in (21, 9)]
+    whole = serve.start(LM, params, prompts)
+    pieces = serve.start(LM, params, prompts, block=8)
+    np.testing.assert_allclose(pieces.hidden, whole.hidden, rtol=2e-5, atol=2e-5)
+    assert pieces.state.memory[0].shape == whole.state.memory[0].shape
+
+
+def test_a_context_that_overflows_is_an_error_before_anything_is_drawn():
+    params = HYBRID.init(jax.random.key(0))
+    context = serve.start(HYBRID, params, [[1, 2, 3]], max_len=8)
+    how = {"num_tokens": 6, "temperature": 0.0}
+    with pytest.raises(ValueError, match="room for 6 more tokens; got room for 5"):
+        next(serve.stream(HYBRID, params, context, jax.random.key(0), **how))
+    with pytest.raises(ValueError, match="room for 6 more tokens"):
+        serve.more(HYBRID, params, context, [[1] * 6])
+
+
+def test_a_saved_hybrid_context_keeps_its_room_and_its_precision(tmp_path):
+    params = HYBRID.init(jax.random.key(0))
+    context = serve.start(HYBRID, params, [[1, 2, 3]], max_len=8)
+    serve.save(tmp_path / "c.safetensors", context, params)
+    again = serve.load(tmp_path / "c.safetensors", HYBRID, params)
+    jax.tree.map(np.testing.assert_array_equal, again, context)
+    with pytest.raises(WeightsError, match="was read by other weights"):
+        serve.load(tmp_path / "c.safetensors", HYBRID, HYBRID.init(jax.random.key(1)))
+
+
+def test_narrow_parameters_compute_the_same():
+    params = HYBRID.init(jax.random.key(0))
+    small = serve.narrow(params, "bfloat16")
+    assert small["stretch_0"]["lrpe"]["theta"].dtype == np.float32
+    assert small["embed"]["embedding"].dtype == jax.numpy.bfloat16
+    contexts = [serve.start(HYBRID, p, [[3, 1, 4]], max_len=3) for p in (params, small)]
+    jax.tree.map(np.testing.assert_array_equal, *contexts)
+
+
+CHARACTERS = tokenizer.CharTokenizer.of("abcdefghijklmnop ")  # two ids fewer than the model has
+
+
+def test_a_generator_writes_text_and_stops(params, tmp_path):
+    generator = Generator(LM, params, CHARACTERS)
+    prompts = ["abba", "a bad cab"]
+    texts = generator.generate(prompts, num_tokens=12, temperature=2.0, seed=3)
+    assert [len(text) for text in texts] == [12, 12]
+    pieces = generator.stream(
+        generator.read(prompts), num_tokens=12, temperature=2.0, seed=3, block=5
+    )
+    assert ["".join(row) for row in zip(*(p.texts for p in pieces), strict=True)] == texts
+    word = texts[0][4:6]
+    cut = generator.generate(prompts, num_tokens=12, temperature=2.0, seed=3, stop=[word])
+    assert cut[0] == texts[0][: texts[0].find(word)]
+    generator.save(tmp_path / "c.safetensors", generator.read(prompts[:1]))
+    known = generator.open(tmp_path / "c.safetensors")
+    (piece,) = generator.stream(known, num_tokens=4, temperature=0, block=4)
+    assert piece.texts == generator.generate(prompts[:1], num_tokens=4, temperature=0)
+    with pytest.raises(ValueError, match="stop must hold words"):
+        next(generator.stream(known, num_tokens=1, stop=["a", ""]))
+    with pytest.raises(ValueError, match=r"top_p must lie in \(0, 1\]; got top_p=1.5"):
+        next(generator.stream(known, num_tokens=1, top_p=1.5))
+
+
+def test_a_tokenizer_with_more_words_than_the_model(params):
+    many = tokenizer.CharTokenizer.of("".join(map(chr, range(48, 70))))
+    with pytest.raises(ValueError, match=r"vocab_size must be >= the tokenizer's; got 19"):
+        Generator(LM, params, many)
+
+
+def test_streamed_text_is_the_text_of_all_tokens():
+    text = "naïve café 日本 🙂 end"
+    words = bpe.train_bpe(["aaaa"], 258)  # nearly every byte is a token of its own
+    ids = words.encode(text).tolist()
+    row = Words(words)
+    parts = [row.add([i], last=n == len(ids) - 1) for n, i in enumerate(ids)]
+    assert "".join(parts) == text
+    assert not any("\ufffd" in part for part in parts)
+    row = Words(words, stop=["本 x", "🙂"])
+    assert "".join(row.add([i]) for i in ids) == "naïve café 日本 "
+    assert row.done
