@@ -136,12 +136,13 @@ class Trainer:
         )
         self.decayed = optim.matrices(lm.declared)
         self.step = step.make_step(objective.loss_fn(lm), optim.make(self.optim, self.decayed))
+        self.init = jax.jit(lm.init)
 
     def run(self, tokens: Tokens, lr: float, seed: int) -> tuple[Any, list[float]]:
         """Parameters after a training, and its loss every 10 updates."""
         key = jax.random.key(seed)
         made = optim.make(dataclasses.replace(self.optim, lr=lr), self.decayed)
-        now = state.create(key, jax.jit(self.lm.init)(rng.fold(key, "init")), made)
+        now = state.create(key, self.init(rng.fold(key, "init")), made)
         kept = []
         batches = tokens.batches(self.cfg, seed)
         for i in range(self.cfg.steps):

@@ -10,33 +10,39 @@ import pytest
 from jaxml.inputs.tokenizer import CharTokenizer
 from jaxml.tnl import Generator, harness, model, scoring
 from jaxml.tnl.config import TNLConfig
+from tests.tnl import oracle
 
-LM = model.language_model(TNLConfig(19, 16, 2, 2, 24, init_std=0.3))
+LM = model.language_model(TNLConfig(19, 16, 1, 2, 24, init_std=0.3))
 WORDS = CharTokenizer.of("abcdefghijklmnop \n?")
 
 
 @pytest.fixture(scope="module")
 def params():
-    return LM.init(jax.random.key(0))
+    return oracle.drawn(LM)
+
+
+_LOGITS = jax.jit(lambda p, ids: LM.logits(p, LM.hidden(p, ids)))
 
 
 def _nats(params, context, continuation):
     """In float64 from the logits of the whole sequence."""
     ids = np.asarray([*context, *continuation])
-    hidden = jax.jit(LM.hidden)(params, ids[None, :-1])
-    logits = np.asarray(LM.logits(params, hidden), np.float64)[0]
+    padded = np.zeros((1, 8), np.int32)
+    padded[0, : len(ids) - 1] = ids[:-1]
+    logits = np.asarray(_LOGITS(params, padded), np.float64)[0, : len(ids) - 1]
     log = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     part = np.arange(len(context) - 1, len(ids) - 1)
     told = log[part, ids[1:][part]].sum()
     return told, bool((logits[part].argmax(-1) == ids[1:][part]).all())
 
 
-def test_scores_are_sums_of_log_probabilities(params):
+def test_scores_are_sums_of_log_probabilities(params, monkeypatch):
+    monkeypatch.setattr(scoring, "CHUNK", 2)  # four pieces of each row
     draw = np.random.default_rng(0)
     pairs = [
         (draw.integers(0, 19, 6).tolist(), draw.integers(0, 19, n).tolist()) for n in (1, 3, 2)
     ]
-    best = int(LM.logits(params, LM.hidden(params, np.asarray([pairs[0][0]])))[0, -1].argmax())
+    best = int(_LOGITS(params, np.asarray([[*pairs[0][0], 0, 0]]))[0, 5].argmax())
     pairs.append((pairs[0][0], [best]))
     found = scoring.score(LM, params, pairs, rows=2)
     for (context, continuation), one in zip(pairs, found, strict=True):
@@ -46,17 +52,6 @@ def test_scores_are_sums_of_log_probabilities(params):
     assert found[-1].greedy
     with pytest.raises(ValueError, match="a context must hold one token or more"):
         scoring.score(LM, params, [([], [1])])
-
-
-def test_logits_of_long_texts_come_in_chunks(params, monkeypatch):
-    ids = np.random.default_rng(1).integers(0, 19, (1, 33)).astype(np.int32)
-    whole = scoring.of_tokens(params, ids[:, :-1], ids[:, 1:], model=LM)
-    monkeypatch.setattr(scoring, "CHUNK", 8)
-    scoring.of_tokens.clear_cache()
-    pieces = scoring.of_tokens(params, ids[:, :-1], ids[:, 1:], model=LM)
-    np.testing.assert_allclose(pieces[0], whole[0], rtol=1e-5)
-    np.testing.assert_array_equal(pieces[1], whole[1])
-    scoring.of_tokens.clear_cache()
 
 
 def test_context_and_continuation_are_tokenised_together(params):

@@ -109,6 +109,7 @@ def test_finished_studies_are_not_run_again(tmp_path, monkeypatch):
         return run
 
     monkeypatch.setattr(phases, "STUDIES", {name: (study(name), name) for name in RECORDS})
+    monkeypatch.setattr(phases.pictures, "of_studies", lambda records: ([], []))
     context = Context("h100", 0, tmp_path, say=lambda text: None)
     first = phases.run(phases.GPUConfig(), context, here=True)
     assert sorted(ran) == sorted(RECORDS)
@@ -147,7 +148,7 @@ def test_the_verb_prints_verdicts(tmp_path, capsys):
 
 
 def test_decoding_is_timed_after_every_context(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "READ", 16)
+    monkeypatch.setattr(decoding, "READ", 8)
     words = ["--preset", "tiny", "--contexts", "8", "40", "--tokens", "2", "--repeats", "1"]
     decoding.main([str(tmp_path / "d.json"), *words])
     rows = {
