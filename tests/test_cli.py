@@ -125,6 +125,7 @@ def test_systems_load_when_touched():
 def test_train_then_generate(tmp_path, capsys):
     """Trained in a process of its own, as a user does; read again here."""
     flags = ["--preset", "tiny", "--run.num-steps", "3", "--optim.warmup-steps", "0"]
+    flags += ["--model.num-layers", "1", "--eval-every", "0"]
     folder = str(tmp_path / "run")
     first = jaxml("tnl", "train", folder, *flags)
     assert first.returncode == 0, first.stderr

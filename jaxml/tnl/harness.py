@@ -39,7 +39,7 @@ def wrap(generator: Generator, *, rows: int = 8, max_tokens: int = 256) -> Any:
     """
     check.positive(rows=rows, max_tokens=max_tokens)
     try:
-        from lm_eval.api.model import LM
+        from lm_eval.api.model import LM  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError(
             "tasks need the package lm-eval: pip install 'jaxml-lab[eval]'."
@@ -60,12 +60,12 @@ def wrap(generator: Generator, *, rows: int = 8, max_tokens: int = 256) -> Any:
             return [found.nats for found in of_pairs(pairs)]
 
         def generate_until(self, requests: list[Any], **_: Any) -> list[str]:
-            return [_write(generator, *request.args, max_tokens) for request in requests]
+            return [_write(generator, *request.args, most=max_tokens) for request in requests]
 
     return Adapter()
 
 
-def _write(generator: Generator, context: str, how: dict[str, Any], most: int) -> str:
+def _write(generator: Generator, context: str, how: dict[str, Any], *, most: int) -> str:
     until = how.get("until") or ()
     stop = (until,) if isinstance(until, str) else tuple(word for word in until if word)
     told = {"temperature": float(how.get("temperature", 0.0)) if how.get("do_sample") else 0.0}

@@ -9,7 +9,7 @@ import pytest
 from jaxml import cli
 from jaxml.report.recipe import Context
 from jaxml.tnl import decoding, phases, promises
-from jaxml.tnl.config import PRESETS
+from jaxml.tnl.config import TNLConfig
 
 ABOUT = {"device": "1 x H100", "date": "today", "commit": "abc", "versions": {}, "command": "x"}
 EMPTY = {"peer": None, "peer_value": None, "ratio": None, "goal": None}
@@ -149,13 +149,14 @@ def test_the_verb_prints_verdicts(tmp_path, capsys):
 
 def test_decoding_is_timed_after_every_context(tmp_path, monkeypatch):
     monkeypatch.setattr(decoding, "READ", 8)
+    cfg = TNLConfig(64, 32, 1, 2, 16)
+    monkeypatch.setitem(decoding.PRESETS, "tiny", cfg)
     words = ["--preset", "tiny", "--contexts", "8", "40", "--tokens", "2", "--repeats", "1"]
     decoding.main([str(tmp_path / "d.json"), *words])
     rows = {
         (r["case"], r["metric"]): r for r in json.loads((tmp_path / "d.json").read_text())["rows"]
     }
-    cfg = PRESETS["tiny"]
-    size = 4 * cfg.head_dim**2 * cfg.num_heads * (2 + 1 + 1) + 4  # layer 0 has keys twice as wide
+    size = 4 * 2 * cfg.head_dim**2 * cfg.num_heads + 4  # keys are twice as wide with LRPE
     for context in (8, 40):
         case = f"decode tiny context {context}"
         assert rows[case, "state_bytes"]["jaxml"] == size
