@@ -161,7 +161,7 @@ from jaxml.tnl import speed
 pair, lengths = speed.models(), (512, 1024, 2048)
 times = {name: [] for name in pair}
 for n in lengths:
-    found = timing.alternate(speed.forward_calls(pair, n), repeats=3)
+    found = timing.alternate(speed.forward_calls(pair, n), repeats=2)
     for name in pair:
         times[name].append(1e6 * found[name].median / n)
 

@@ -188,4 +188,5 @@ def run(cfg: GPUConfig, context: Context, here: bool | None = None) -> Outcome:
             continue
         records[name] = json.loads(path.read_text())
         context.say(f"{name}: {path.name} of {records[name]['date']}")
-    return outcome(records, missing, context.scale)
+    found = outcome(records, missing, context.scale)
+    return dataclasses.replace(found, kept=here and not missing)

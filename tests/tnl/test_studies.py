@@ -118,6 +118,7 @@ def test_finished_studies_are_not_run_again(tmp_path, monkeypatch):
     assert ran.count("training") == 2
     assert again.claims == first.claims
     assert {c.why for c in first.claims if c.id == "385m-peer"} == {"no peer"}
+    assert not again.kept  # the peer may be there next time
 
 
 def test_without_a_gpu_results_are_read(tmp_path, monkeypatch):
