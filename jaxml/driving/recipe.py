@@ -36,9 +36,9 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
         measure = getattr(importlib.import_module(module), function)
         found.append(measure(cfg.scale, dataclasses.replace(context, folder=folder)))
     fields = ("claims", "figures", "tables", "samples", "data")
-    joined = {f: [row for one in found for row in getattr(one, f)] for f in fields}
-    joined["data"] = list(dict.fromkeys(joined["data"]))
-    return Outcome(**joined)
+    joined = ([row for one in found for row in getattr(one, f)] for f in fields)
+    *shown, data = joined
+    return Outcome(*shown, list(dict.fromkeys(data)), all(one.kept for one in found))
 
 
 RECIPE = Recipe(
