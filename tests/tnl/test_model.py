@@ -8,9 +8,7 @@ import pytest
 
 from jaxml import tnl
 from jaxml.core import param
-from jaxml.dist import mesh, rules, shard
 from jaxml.tnl import decay, lrpe, model, softmax
-from jaxml.tnl import train as training
 from jaxml.tnl.config import PRESETS, TNLConfig, same_size
 from tests.tnl import oracle
 
@@ -198,32 +196,6 @@ def test_loss_is_finite_and_its_gradient_matches_differences(params):
 
     difference = float(moved(1e-3) - moved(-1e-3)) / 2e-3
     assert float(slope) == pytest.approx(difference, rel=2e-2)
-
-
-SPLIT = dataclasses.replace(BIG, vocab_size=40, num_heads=4, glu_width=24)
-IDS = jnp.asarray(_ids((8, 17), vocab=40))
-BATCH = {"inputs": IDS[:, :-1], "targets": IDS[:, 1:]}
-
-
-def _value(lm):
-    return jax.jit(jax.value_and_grad(lambda p, b: tnl.next_token(lm, p, b)[0]))
-
-
-@pytest.fixture(scope="module")
-def on_one_device():
-    lm = tnl.language_model(SPLIT)
-    return jax.device_get(_value(lm)(oracle.drawn(lm), BATCH))
-
-
-@pytest.mark.parametrize(
-    "axes", [{"data": 2, "seq": 4}, {"fsdp": 2, "model": 2, "seq": 2}], ids=str
-)
-def test_sharded_loss_and_gradients_equal_one_device(axes, on_one_device):
-    where = mesh.make(mesh.MeshConfig(**axes))
-    lm = training.build(training.TrainConfig(model=SPLIT), 40, where)
-    params = shard.put(oracle.drawn(lm), shard.shardings(lm.declared, where, rules.TENSOR))
-    got = _value(lm)(params, shard.put(BATCH, shard.batch_sharding(where, rules.TENSOR)))
-    chex.assert_trees_all_close(jax.device_get(got), on_one_device, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize(
