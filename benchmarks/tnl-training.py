@@ -6,21 +6,29 @@ The peer (jax-linear-attention, Apache-2.0, with equinox) is imported where it c
 columns stay empty. It needs no environment of its own: both run in one process, in alternation, on
 the same random tokens, with AdamW in float32, products in bfloat16 and logits never held whole. Its
 layers have the shape of ours but no rotary code and one norm more (with weights).
+
+    python benchmarks/tnl-training.py OUT.json --curves tokens.npz --preset 40m --steps 300
+
+trains both on the same batches of a text (see `jaxml.tnl.h100 --pack`) with the same optimiser, by
+several seeds, and compares the mean of the last 50 losses.
 """
 
 import argparse
 import dataclasses
 import importlib.util
+import math
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 
 from jaxml.report import timing
 from jaxml.report.timing import Row
-from jaxml.tnl import model, throughput
+from jaxml.tnl import h100, model, throughput
 from jaxml.tnl.config import PRESETS, TNLConfig
 
 GOAL = 1.2
@@ -31,7 +39,7 @@ class Peer:
 
     name = "jax-linear-attention"
 
-    def __init__(self, cfg: TNLConfig, remat: str):
+    def __init__(self, cfg: TNLConfig, remat: str, optimizer: Any = None, seed: int = 0):
         import equinox as eqx  # pyright: ignore[reportMissingImports]
         from jla.models import config  # pyright: ignore[reportMissingImports]
         from jla.models.lm import build_model  # pyright: ignore[reportMissingImports]
@@ -51,13 +59,14 @@ class Peer:
             compute_dtype=cfg.dtype,
             remat=remat,
         )
-        self.model = build_model(shape, key=jax.random.key(0))
-        optimizer = optimizers.create_optimizer(lr=1e-4, weight_decay=0.1, max_grad_norm=1.0)
+        self.model = build_model(shape, key=jax.random.key(seed))
+        if optimizer is None:
+            optimizer = optimizers.create_optimizer(lr=1e-4, weight_decay=0.1, max_grad_norm=1.0)
         self.opt_state = optimizer.init(eqx.filter(self.model, eqx.is_inexact_array))
         loss = step.lm_loss(step.LossConfig(compute_dtype=cfg.dtype))
         self.train = step.build_train_step(optimizer, loss)
         self.key = jax.random.key(1)
-        self.bytes = 0
+        self.bytes, self.loss = 0, math.nan
 
     def compile(self, batch: Any) -> None:
         """Its step compiles at its first call for a shape."""
@@ -69,16 +78,16 @@ class Peer:
         self.model, self.opt_state, metrics, self.key = self.train(
             self.model, self.opt_state, theirs, self.key
         )
-        loss = float(metrics["loss"])
-        if loss != loss:
+        self.loss = float(metrics["loss"])
+        if math.isnan(self.loss):
             raise RuntimeError("the peer's loss is not a number.")
         return time.perf_counter() - begun
 
 
-def peer(cfg: TNLConfig, remat: str) -> Peer | None:
+def peer(cfg: TNLConfig, remat: str, *how: Any) -> Peer | None:
     """The peer, if it can be imported."""
     found = all(importlib.util.find_spec(name) for name in ("jla", "equinox"))
-    return Peer(cfg, remat) if found else None
+    return Peer(cfg, remat, *how) if found else None
 
 
 def measure(
@@ -111,6 +120,38 @@ def measure(
     return rows
 
 
+def curves(
+    study: h100.Study, tokens: h100.Tokens, say: Callable[[str], None] = print, seeds: int = 3
+) -> list[Row]:
+    """Mean of the last 50 losses of both, a row a seed: equal batches, optimiser and shape."""
+    ids = -(-tokens.vocab_size // 128) * 128
+    full = dataclasses.replace(PRESETS[study.preset], vocab_size=ids, lrpe_layers=(), remat="full")
+    warm = optax.warmup_constant_schedule(0.0, 1e-3, min(50, study.steps // 4))
+    optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(warm, 0.9, 0.95))
+    lm, made = model.language_model(full), []
+    for seed in range(seeds):
+        ours = throughput.trainee("TNL", lm, optimizer, seed)
+        other = peer(full, "full", optimizer, seed)
+        both: list[Any] = [ours] if other is None else [ours, other]
+        losses: dict[str, list[float]] = {one.name: [] for one in both}
+        for index, batch in zip(range(study.steps), tokens.batches(study, seed), strict=False):
+            on_device = jax.tree.map(jax.numpy.asarray, batch)
+            for one in both:
+                if index == 0:
+                    one.compile(on_device)
+                one.seconds(on_device)
+                losses[one.name].append(one.loss)
+        means = {name: statistics.mean(found[-50:]) for name, found in losses.items()}
+        row = Row(
+            f"{study.preset} seed {seed}, {study.steps} updates", "last_loss", "nats", means["TNL"]
+        )
+        if other is not None:
+            row = dataclasses.replace(row, peer=other.name, peer_value=means[other.name])
+        made.append(row)
+        say(timing.table([row]))
+    return made
+
+
 def rows(smoke: bool) -> list[Row]:
     """The smallest size on any device; the real ones are run by name, on a GPU."""
     cfg = dataclasses.replace(PRESETS["tiny"], lrpe_layers=())
@@ -128,7 +169,16 @@ def main() -> None:
     add("--repeats", type=int, default=5)
     add("--remat", choices=("none", "full", "dots"), default="full")
     add("--peer-remat", choices=("none", "full", "dots"), default="full")
+    add("--curves", type=Path, metavar="TOKENS", help="compare losses on these instead")
+    add("--steps", type=int, default=300, help="with --curves")
+    add("--rows", type=int, default=64, help="with --curves, of 1,024 tokens")
+    add("--seeds", type=int, default=3, help="with --curves")
     args = parser.parse_args()
+    if args.curves is not None:
+        study = h100.Study(args.preset, rows=args.rows, steps=args.steps)
+        found = curves(study, h100.unpack(args.curves), seeds=args.seeds)
+        timing.write(args.out, found)
+        return
     cfg = dataclasses.replace(PRESETS[args.preset], remat=args.remat)
     size = args.lengths, args.tokens, args.repeats
     timing.write(args.out, measure(cfg, args.preset, *size, args.peer_remat))

@@ -20,7 +20,8 @@
 #
 # Cost and memory per token are constant, in training (computed in blocks) and in decoding.
 # TransNormerLLM (arXiv 2405.17381) builds a language model from it. This notebook shows the
-# identity, trains a small model on real text, lets it write, and measures cost against length.
+# identity, trains a small model on real text, lets it write, keeps what it has read in a small
+# file, writes and reads a checkpoint in the released format, and measures cost against length.
 
 # %%
 # Where jaxml comes from if it is not installed: a checkout's folder, or anything pip understands.
@@ -91,7 +92,7 @@ from jaxml.tnl import train as training
 from jaxml.train.run import RunConfig
 
 folder = Path(tempfile.mkdtemp())
-config = training.TrainConfig(run=RunConfig(num_steps=150, log_every=5), eval_every=0)
+config = training.TrainConfig(run=RunConfig(num_steps=120, log_every=5), batch_size=8, eval_every=0)
 model, params, corpus = training.train(config, folder)
 print(f"{model.num_params():,} parameters, text: {corpus.provenance.name}")
 
@@ -104,13 +105,48 @@ fig.tight_layout()
 # %% [markdown]
 # ## Let it write
 #
-# After 150 updates it knows letters, short words and line breaks; `jaxml reproduce tnl` trains
-# longer and compares it with a Transformer.
+# After 120 updates it knows letters, short words and line breaks; `jaxml reproduce tnl` trains
+# longer and compares it with a Transformer. A `Generator` takes prompts of any lengths and gives
+# out text as it comes.
 
 # %%
-prompt = jnp.asarray(np.asarray(corpus.tokenizer.encode("\n"), np.int32)[None])
-ids = tnl.generate(model, params, prompt, key, num_tokens=300, temperature=0.8, top_p=0.95)
-print(corpus.tokenizer.decode(np.asarray(ids[0])))
+generator = tnl.Generator(model, params, corpus.tokenizer, block=256)
+how = {"num_tokens": 200, "temperature": 0.8, "top_p": 0.95, "block": 40}
+for piece in generator.stream(generator.read([corpus.tokenizer.decode(corpus.val[:200])]), **how):
+    print(piece.texts[0], end="", flush=True)
+
+# %% [markdown]
+# ## Keep what was read
+#
+# All that the model knows of a text is one matrix per head, whatever the text's length. Here a text
+# is read once, its context is kept in a file, and another process could go on from there at once.
+
+# %%
+for length in (200, 10_184):
+    text = corpus.tokenizer.decode(corpus.val[:length])
+    generator.save(folder / "context.safetensors", generator.read([text]))
+    size = (folder / "context.safetensors").stat().st_size
+    print(f"{length} characters: {size / 1024:.0f} KiB")
+
+contexts = generator.open(folder / "context.safetensors"), generator.read([text])
+texts = ["".join(piece.texts[0] for piece in generator.stream(c, **how)) for c in contexts]
+print(texts[0][:40], "...\nthe same as after reading it anew:", texts[0] == texts[1])
+
+# %% [markdown]
+# ## Checkpoints in the released format
+#
+# The authors' weights come as safetensors, large ones as shards with an index. The library reads
+# and writes both, bit for bit; a tensor that is missing or of a wrong shape is named. From a
+# terminal: `jaxml tnl import FOLDER runs/adopted` and `jaxml tnl export runs/first FOLDER`.
+
+# %%
+released = folder / "released"
+tnl.save_checkpoint(released, training.sized(config, model.vocab_size), params, max_bytes=200_000)
+print(*sorted(path.name for path in released.iterdir()), sep="\n")
+
+loaded_config, loaded = tnl.load_checkpoint(released)
+pairs = zip(jax.tree.leaves(params), jax.tree.leaves(loaded), strict=True)
+print("the same bits:", all(np.array_equal(a, b) for a, b in pairs))
 
 # %% [markdown]
 # ## Cost against length
@@ -122,10 +158,10 @@ print(corpus.tokenizer.decode(np.asarray(ids[0])))
 from jaxml.report import timing
 from jaxml.tnl import speed
 
-pair, lengths = speed.models(), (512, 1024, 2048, 4096)
+pair, lengths = speed.models(), (512, 1024, 2048)
 times = {name: [] for name in pair}
 for n in lengths:
-    found = timing.alternate(speed.forward_calls(pair, n), repeats=5)
+    found = timing.alternate(speed.forward_calls(pair, n), repeats=2)
     for name in pair:
         times[name].append(1e6 * found[name].median / n)
 

@@ -6,9 +6,11 @@ signature into flags; nothing else is imported before.
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxml import SYSTEMS, __version__
@@ -32,6 +34,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "eval": ("jaxml.tnl.commands:evaluate", "perplexity of a trained model on a text"),
         "import": ("jaxml.tnl.commands:adopt", "take over a released checkpoint"),
         "export": ("jaxml.tnl.commands:export", "write a trained model as a released checkpoint"),
+        "harness": ("jaxml.tnl.commands:harness", "score it on tasks of lm-evaluation-harness"),
+        "table": ("jaxml.tnl.commands:table", "print the studies on a GPU and their verdicts"),
         "bench": ("jaxml.tnl.commands:bench", "time attention and decoding against length"),
     },
     "chiplet": {
@@ -181,19 +185,23 @@ def run(words: Sequence[str]) -> int:
     module, function = target.split(":")
     command = getattr(importlib.import_module(module), function)
     if (of_preset := getattr(command, "of_preset", None)) is not None:
-        command = of_preset(_preset(flags, tyro))
+        preset, config = _defaults(flags, tyro)
+        takes_config = "config" in inspect.signature(of_preset).parameters
+        command = of_preset(preset, config) if config and takes_config else of_preset(preset)
     status = tyro.cli(command, prog=f"jaxml {prog}", args=flags)
     return int(status or 0)
 
 
-def _preset(flags: list[str], tyro: Any) -> str | None:
-    """The value of `--preset`, which decides the defaults that all other flags change."""
+def _defaults(flags: list[str], tyro: Any) -> tuple[str | None, Path | None]:
+    """The values of `--preset` and `--config`: the defaults that all other flags change."""
 
-    def preset(preset: str | None = None) -> str | None:
-        return preset
+    def defaults(
+        preset: str | None = None, config: Path | None = None
+    ) -> tuple[str | None, Path | None]:
+        return preset, config
 
     known = tyro.cli(
-        preset, args=flags, return_unknown_args=True, add_help=False, console_outputs=False
+        defaults, args=flags, return_unknown_args=True, add_help=False, console_outputs=False
     )
     return known[0]
 

@@ -51,7 +51,7 @@ def test_every_target_exists_and_explains_itself(capsys):
         (["tln"], "no command or system 'tln'; did you mean 'tnl'?"),
         (["zzz"], "no command or system 'zzz'; there are list, reproduce, "),
         (["tnl", "trian"], "no verb of tnl 'trian'; did you mean 'train'?"),
-        (["tnl"], "`jaxml tnl` needs a verb: train, generate, eval, import, export, bench."),
+        (["tnl"], "`jaxml tnl` needs a verb: train, generate, eval, import, export, harness,"),
         (["reproduce", "tnll"], "system must be one of"),
         (["tnl", "train", "x", "--preset", "40n"], "did you mean '40m'?"),
         (["tnl", "generate", "nowhere"], "nowhere holds no training run"),
@@ -122,8 +122,10 @@ def test_systems_load_when_touched():
         jaxml.tln  # noqa: B018
 
 
-def test_train_then_generate(tmp_path):
+def test_train_then_generate(tmp_path, capsys):
+    """Trained in a process of its own, as a user does; read again here."""
     flags = ["--preset", "tiny", "--run.num-steps", "3", "--optim.warmup-steps", "0"]
+    flags += ["--model.num-layers", "1", "--eval-every", "0"]
     folder = str(tmp_path / "run")
     first = jaxml("tnl", "train", folder, *flags)
     assert first.returncode == 0, first.stderr
@@ -131,13 +133,27 @@ def test_train_then_generate(tmp_path):
     logged = (tmp_path / "run/metrics.jsonl").read_text().splitlines()
     steps = [json.loads(line)["step"] for line in logged]
     assert steps[-1] == 3
-    other = jaxml("tnl", "train", folder, *flags, "--seq-len", "32")
-    assert other.returncode == 2
-    assert "holds a run with seq_len = 64; here seq_len = 32" in other.stderr
-    out = jaxml("tnl", "generate", folder, "--prompt", "The ", "--num-tokens", "12")
-    assert out.returncode == 0, out.stderr
-    assert out.stdout.startswith("The ")
-    assert len(out.stdout.rstrip("\n")) >= 14
+    with pytest.raises(ValueError, match="holds a run with seq_len = 64; here seq_len = 32"):
+        cli.run(["tnl", "train", folder, *flags, "--seq-len", "32"])
+    config = ["--config", f"{folder}/config.json"]
+    with pytest.raises(ValueError, match="holds a run with seed = 0; here seed = 1"):
+        cli.run(["tnl", "train", folder, *config, "--seed", "1"])
+    with pytest.raises(ValueError, match="preset and config exclude each other"):
+        cli.run(["tnl", "train", folder, *config, "--preset", "tiny"])
+    capsys.readouterr()
+    assert cli.run(["tnl", "generate", folder, "--prompt", "The ", "--num-tokens", "12"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("The ")
+    assert len(text.rstrip("\n")) >= 14
+    kept = str(tmp_path / "context.safetensors")
+    words = ["tnl", "generate", folder, "--num-tokens", "12"]
+    cli.run([*words[:3], "--prompt", "The ", "--num-tokens", "0", "--save-context", kept])
+    capsys.readouterr()
+    cli.run([*words, "--context", kept])
+    assert capsys.readouterr().out.rstrip("\n") == text.removeprefix("The ").rstrip("\n")
+    os.remove(f"{folder}/tokenizer.json")
+    with pytest.raises(FileNotFoundError, match="holds no tokenizer"):
+        cli.run(words)
 
 
 def test_doctor_says_which_kernel_and_why(capsys, no_data):

@@ -47,7 +47,12 @@ def test_pictures_are_drawn_from_the_results():
 def copy(tmp_path):
     """The checkout without its history and its environment."""
     target = tmp_path / "jaxml"
-    skip = shutil.ignore_patterns(".git", ".venv", ".gpu", "report", "runs", "build", "__pycache__")
+    kept = ("jaxml", "kernels", "benchmarks", "pyproject.toml", "README.md")
+
+    def skip(folder, names):
+        wanted = kept if Path(folder) == ROOT else names
+        return {n for n in names if n not in wanted or n == "__pycache__"}
+
     shutil.copytree(ROOT, target, ignore=skip)
     return target
 

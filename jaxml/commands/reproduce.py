@@ -64,7 +64,8 @@ def run_one(recipe: Recipe, scale: str, seed: int, out: Path, say: Console) -> p
         with files.lock(folder):
             outcome = recipe.run(recipe.scales[scale], context)
             wall_s = time.monotonic() - start
-            save(outcome, fingerprint, wall_s, folder / "outcome.json")
+            if outcome.kept:
+                save(outcome, fingerprint, wall_s, folder / "outcome.json")
     except (KeyboardInterrupt, files.FolderInUseError):
         raise
     except Exception as error:

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors
 from safetensors import numpy as safetensors_numpy
 
-from jaxml.core import files, tree
+from jaxml.core import check, files, tree
 from jaxml.core.types import PyTree
 
 Tensors = dict[str, np.ndarray]
@@ -74,6 +74,46 @@ def write(
     """Writes one safetensors file, whole or not at all."""
     arrays = {name: np.asarray(jax.device_get(x), order="C") for name, x in tensors.items()}
     files.write_bytes(path, safetensors_numpy.save(arrays, metadata=metadata))
+
+
+def write_sharded(
+    folder: Path | str,
+    tensors: Mapping[str, Any],
+    max_bytes: int = 5_000_000_000,
+    metadata: dict[str, str] | None = None,
+) -> None:
+    """Writes `model.safetensors` to a folder, or shards of at most `max_bytes` and their index.
+
+    A tensor larger than that gets a shard of its own. The index comes last: a folder without it is
+    not whole.
+
+    Raises:
+      FileExistsError: the folder holds weights.
+      ValueError: `max_bytes` below 1.
+    """
+    folder = Path(folder)
+    check.positive(max_bytes=max_bytes)
+    if any(folder.glob("*.safetensors*")):
+        raise FileExistsError(f"{folder} holds weights already; choose another folder.")
+    shards, sizes = [[]], [0]
+    for name, x in tensors.items():
+        size = x.size * x.dtype.itemsize
+        if shards[-1] and sizes[-1] + size > max_bytes:
+            shards.append([])
+            sizes.append(0)
+        shards[-1].append(name)
+        sizes[-1] += size
+    if len(shards) == 1:
+        write(folder / "model.safetensors", tensors, metadata)
+        return
+    where = {}
+    for index, names in enumerate(shards):
+        file = f"model-{index + 1:05d}-of-{len(shards):05d}.safetensors"
+        write(folder / file, {name: tensors[name] for name in names}, metadata)
+        where |= dict.fromkeys(names, file)
+    record = {"metadata": {"total_size": sum(sizes)}, "weight_map": where}
+    text = json.dumps(record, indent=1) + "\n"
+    files.write_text(folder / "model.safetensors.index.json", text)
 
 
 def same(x: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+from typing import Any
 
 from jaxml.report.recipe import Context, Outcome, Recipe
 
@@ -35,10 +36,14 @@ def run(cfg: RecipeConfig, context: Context) -> Outcome:
         folder.mkdir(parents=True, exist_ok=True)
         measure = getattr(importlib.import_module(module), function)
         found.append(measure(cfg.scale, dataclasses.replace(context, folder=folder)))
-    fields = ("claims", "figures", "tables", "samples", "data")
-    joined = {f: [row for one in found for row in getattr(one, f)] for f in fields}
-    joined["data"] = list(dict.fromkeys(joined["data"]))
-    return Outcome(**joined)
+
+    def joined(field: str) -> list[Any]:
+        return [row for one in found for row in getattr(one, field)]
+
+    claims, figures, tables, samples = map(joined, ("claims", "figures", "tables", "samples"))
+    data = list(dict.fromkeys(joined("data")))
+    kept = all(one.kept for one in found)
+    return Outcome(claims, figures, tables, samples, data, kept)
 
 
 RECIPE = Recipe(

@@ -1,5 +1,7 @@
 """Choosing the next token."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -10,6 +12,17 @@ from jaxml.core.types import Array, Key
 def greedy(logits: Array) -> Array:
     """The likeliest token of each row [..., v] -> int32 [...]; of equals, the smallest."""
     return jnp.argmax(logits, -1).astype(jnp.int32)
+
+
+def check_choice(
+    vocab_size: int, temperature: Any = 1.0, top_k: int | None = None, top_p: Any = None
+) -> None:
+    """Raises ValueError for a number outside its range; traced values are taken as they are."""
+    check.between(1, vocab_size, top_k=vocab_size if top_k is None else top_k)
+    if isinstance(temperature, (int, float)):
+        check.at_least(0, temperature=temperature)
+    if isinstance(top_p, (int, float)) and not 0 < top_p <= 1:
+        raise ValueError(f"top_p must lie in (0, 1]; got top_p={top_p}.")
 
 
 def sample(
@@ -38,11 +51,7 @@ def sample(
     1
     """
     num_tokens = logits.shape[-1]
-    check.between(1, num_tokens, top_k=num_tokens if top_k is None else top_k)
-    if isinstance(temperature, (int, float)):
-        check.at_least(0, temperature=temperature)
-    if isinstance(top_p, (int, float)) and not 0 < top_p <= 1:
-        raise ValueError(f"top_p must lie in (0, 1]; got top_p={top_p}.")
+    check_choice(num_tokens, temperature, top_k, top_p)
     wide = logits.astype(jnp.float32)
     scaled = wide / jnp.where(jnp.equal(temperature, 0), 1.0, temperature)
     if top_k is None and top_p is None:

@@ -38,17 +38,29 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout this code lies in, `+` if it was changed since; else "unknown"."""
-    root = Path(__file__).resolve().parents[2]
+    """The commit of the checkout this code lies in, `+` if it was changed since.
 
+    Where there is no checkout (a copy on another machine), what `JAXML_COMMIT` says, else a file
+    `COMMIT` beside the package; else "unknown".
+    """
+    root = Path(__file__).resolve().parents[2]
+    told = os.environ.get("JAXML_COMMIT") or _text(root / "COMMIT")
+    return _of_checkout(root) or told or "unknown"
+
+
+def _of_checkout(root: Path) -> str:
     def git(*words: str) -> str:
         run = ["git", "-C", str(root), *words]
         return subprocess.run(run, capture_output=True, text=True, timeout=10, check=True).stdout
 
     try:
         if Path(git("rev-parse", "--show-toplevel").strip()).resolve() != root:
-            return "unknown"
+            return ""
         head = git("rev-parse", "--short=12", "HEAD").strip()
         return head + ("+" if git("status", "--porcelain", "--untracked-files=no").strip() else "")
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return ""
+
+
+def _text(path: Path) -> str:
+    return path.read_text().strip() if path.is_file() else ""

@@ -48,6 +48,7 @@ class Outcome:
       tables: tables.
       samples: texts.
       data: where the data came from, as (name, where, sha256, licence).
+      kept: False where the next call may find more, so that this outcome must not stand for it.
     """
 
     claims: Sequence[Claim]
@@ -55,6 +56,7 @@ class Outcome:
     tables: Sequence[Table] = ()
     samples: Sequence[Sample] = ()
     data: Sequence[tuple[str, str, str, str]] = ()
+    kept: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

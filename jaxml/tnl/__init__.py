@@ -14,6 +14,7 @@ Train one with `jaxml tnl train`, or compose the parts:
 from jaxml.tnl.config import PRESETS, TNLConfig, TransformerConfig, hybrid, same_size
 from jaxml.tnl.decay import alibi_slopes, log_decay
 from jaxml.tnl.generate import generate
+from jaxml.tnl.generator import Generator
 from jaxml.tnl.language_model import LanguageModel
 from jaxml.tnl.model import language_model
 from jaxml.tnl.objective import loss_fn, next_token
@@ -27,6 +28,7 @@ from jaxml_kernels.lightning_attention import (
 
 __all__ = [
     "PRESETS",
+    "Generator",
     "LanguageModel",
     "TNLConfig",
     "TransformerConfig",

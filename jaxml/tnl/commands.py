@@ -1,27 +1,34 @@
-"""`jaxml tnl train`, `generate`, `eval`, `import`, `export` and `bench`."""
+"""The verbs of `jaxml tnl`."""
 
 import dataclasses
-from collections.abc import Callable
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
-import numpy as np
 import tyro
 from rich.console import Console
 
-from jaxml.core import check
-from jaxml.report import timing
+from jaxml.core import check, files
+from jaxml.core import config as configs
+from jaxml.report import page, timing
 from jaxml.tnl import corpus as corpora
-from jaxml.tnl import exchange, perplexity, speed
+from jaxml.tnl import exchange, perplexity, phases, speed
+from jaxml.tnl import harness as tasks_of
 from jaxml.tnl import train as training
 from jaxml.tnl.config import PRESETS
-from jaxml.tnl.generate import generate as continue_prompt
+from jaxml.tnl.generator import Generator, Piece
 
 
-def of_preset(preset: str | None) -> Callable[..., None]:
-    """The command `train` with the defaults of a preset."""
+def of_preset(preset: str | None, config: Path | None = None) -> Callable[..., None]:
+    """The command `train` with the defaults of a preset, or of a run's `config.json`."""
     default = training.TrainConfig()
+    if preset is not None and config is not None:
+        raise ValueError(f"preset and config exclude each other; got {preset} and {config}.")
+    if config is not None:
+        default = configs.load(training.TrainConfig, config)
     if preset is not None:
         check.one_of(PRESETS, preset=preset)
         default = dataclasses.replace(default, model=PRESETS[preset])
@@ -30,6 +37,7 @@ def of_preset(preset: str | None) -> Callable[..., None]:
         folder: Annotated[Path, tyro.conf.Positional],
         /,
         preset: str = "laptop",
+        config: Path | None = None,
         cfg: Annotated[training.TrainConfig, tyro.conf.arg(name="")] = default,
     ) -> None:
         """Trains a language model on text, or goes on with a run that was stopped.
@@ -38,6 +46,7 @@ def of_preset(preset: str | None) -> Callable[..., None]:
           folder: of the run: configuration, tokenizer, checkpoints, metrics.jsonl.
           preset: sizes of the model (tiny, laptop, 40m, 385m, 1b, 3b, 7b, 15b); other flags change
             single ones.
+          config: a `config.json` of another run, whose settings are the defaults instead.
           cfg: the run.
         """
         _, params, corpus = training.train(cfg, folder)
@@ -55,38 +64,65 @@ train.of_preset = of_preset  # pyright: ignore[reportFunctionMemberAccess]
 def generate(
     folder: Annotated[Path, tyro.conf.Positional],
     /,
-    prompt: str = "\n",
+    prompt: tuple[str, ...] = (),
+    prompt_file: Path | None = None,
+    context: Path | None = None,
+    save_context: Path | None = None,
+    max_len: int = 0,
     num_tokens: int = 400,
     temperature: float = 0.8,
     top_k: int | None = None,
     top_p: float | None = 0.95,
+    stop: tuple[str, ...] = (),
     seed: int = 0,
 ) -> None:
-    """Continues a prompt with a trained model.
+    """Continues prompts with a trained model; the text of a single one appears as it is drawn.
 
     Args:
       folder: of a run of `jaxml tnl train`.
-      prompt: text to continue.
-      num_tokens: how many tokens to draw.
+      prompt: texts to continue, side by side (default: a line's beginning).
+      prompt_file: a file with the text to continue.
+      context: go on from a context that `--save-context` kept; prompts are read after it.
+      save_context: keep what was read, before anything is drawn, in a file.
+      max_len: tokens that a context of softmax layers shall have room for.
+      num_tokens: how many tokens to draw; 0 only reads.
       temperature: 0 takes the likeliest token each time.
       top_k: draw from the k likeliest only.
       top_p: draw from the likeliest that make up this probability.
+      stop: words that end a text.
       seed: of the draws.
     """
-    check.positive(num_tokens=num_tokens)
-    _, lm, params, words = training.load(folder)
-    ids = np.asarray(words.encode(prompt), np.int32)[None]
-    drawn = continue_prompt(
-        lm,
-        params,
-        jax.numpy.asarray(ids),
-        jax.random.key(seed),
-        num_tokens=num_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-    )
-    print(prompt + words.decode(np.asarray(drawn[0])))
+    check.at_least(0, num_tokens=num_tokens)
+    if prompt_file is not None:
+        prompt = (*prompt, prompt_file.read_text(encoding="utf-8"))
+    generator = Generator.load(folder)
+    if context is not None:
+        known = generator.open(context)
+        known = generator.more(known, prompt) if prompt else known
+    else:
+        prompt = prompt or ("\n",)
+        room = max(max_len, max(map(len, generator.encode(prompt))) + num_tokens)
+        known = generator.read(prompt, room)
+    if save_context is not None:
+        generator.save(save_context, known)
+        print(f"what was read is kept in {save_context}.", file=sys.stderr)
+    if num_tokens:
+        how = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        pieces = generator.stream(known, num_tokens=num_tokens, seed=seed, stop=stop, **how)
+        _print(prompt or ("",) * known.hidden.shape[0], pieces)
+
+
+def _print(prompts: Sequence[str], pieces: Iterable[Piece]) -> None:
+    """One text as it comes; several, each whole, one after the other."""
+    if len(prompts) == 1:
+        print(prompts[0], end="", flush=True)
+        for piece in pieces:
+            print(piece.texts[0], end="", flush=True)
+        print()
+        return
+    rows = zip(*(piece.texts for piece in pieces), strict=True)
+    for index, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        print(f"[{index + 1}] {prompt}{''.join(row)}")
 
 
 def evaluate(
@@ -126,14 +162,45 @@ def evaluate(
     print(f"  {found.bits_per_byte:.4f} bits per byte ({found.text_bytes:,} bytes)")
 
 
+def harness(
+    folder: Annotated[Path, tyro.conf.Positional],
+    /,
+    tasks: tuple[str, ...],
+    include: Path | None = None,
+    limit: int | None = None,
+    shots: int | None = None,
+    batch_size: int = 8,
+    out: Path | None = None,
+) -> None:
+    """Measures a trained model on tasks of the lm-evaluation-harness.
+
+    Args:
+      folder: of a run of `jaxml tnl train`, or of imported weights.
+      tasks: names in the harness, e.g. `boolq piqa`.
+      include: a folder of further task files.
+      limit: examples of a task (default: all).
+      shots: examples before each question (default: as the task says).
+      batch_size: questions at a time.
+      out: a JSON file for the results.
+    """
+    found = tasks_of.evaluate(
+        folder, tasks, include=include, limit=limit, shots=shots, rows=batch_size
+    )
+    if out is not None:
+        files.write_text(out, json.dumps(found, indent=1, default=str) + "\n")
+    for task, metrics in found.items():
+        numbers = {name: x for name, x in metrics.items() if isinstance(x, (int, float))}
+        print(f"{task}: {', '.join(f'{name} {x:.4g}' for name, x in numbers.items())}")
+
+
 def adopt(
     checkpoint: Annotated[Path, tyro.conf.Positional],
     folder: Annotated[Path, tyro.conf.Positional],
     /,
-    tokenizer: Path,
+    tokenizer: Path | None = None,
     num_heads: int | None = None,
-    scale_embedding: bool = True,
-    decay_rule: Literal["tnl", "paper", "minimax"] = "tnl",
+    scale_embedding: bool | None = None,
+    decay_rule: Literal["tnl", "paper", "minimax"] | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
     """Imports a released checkpoint, so that it can be generated from, measured and trained on.
@@ -141,10 +208,11 @@ def adopt(
     Args:
       checkpoint: a safetensors file, an index of shards, or their folder.
       folder: to be made.
-      tokenizer: `tokenizer.json`, or GPT-2's `vocab.json` beside its `merges.txt`.
-      num_heads: needed only for a checkpoint without LRPE.
-      scale_embedding: False for the later releases.
-      decay_rule: of the slopes.
+      tokenizer: `tokenizer.json`, or GPT-2's `vocab.json` beside its `merges.txt` (default: what
+        lies beside the checkpoint).
+      num_heads: needed only for a checkpoint without LRPE and without `config.json`.
+      scale_embedding: False for the later releases (default: what `config.json` says, else True).
+      decay_rule: of the slopes (default: tnl, the released one).
       dtype: to compute in.
     """
     how = {"num_heads": num_heads, "scale_embedding": scale_embedding, "decay_rule": decay_rule}
@@ -157,15 +225,40 @@ def export(
     folder: Annotated[Path, tyro.conf.Positional],
     out: Annotated[Path, tyro.conf.Positional],
     /,
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+    shard_gb: float = 5.0,
 ) -> None:
     """Writes a trained model as safetensors under the names of the released checkpoints.
 
     Args:
       folder: of a run of `jaxml tnl train`.
-      out: the file to write.
+      out: a file `*.safetensors`, or a folder for shards, `config.json` and the tokenizer.
+      dtype: of the tensors.
+      shard_gb: most gigabytes of a shard.
     """
-    exchange.export(folder, out)
+    exchange.export(folder, out, dtype=dtype, max_bytes=int(shard_gb * 1e9))
     print(f"written to {out}.")
+
+
+def table(folder: Annotated[Path, tyro.conf.Positional], /) -> None:
+    """Prints what the studies on a GPU found, and the verdicts.
+
+    Args:
+      folder: with their results files, e.g. `benchmarks/results`.
+    """
+    found = {name: phases.find(name, [folder]) for name in phases.STUDIES}
+    records = {name: json.loads(path.read_text()) for name, path in found.items() if path}
+    if not records:
+        raise FileNotFoundError(f"{folder} holds no results: {', '.join(phases.STUDIES)}.")
+    shown = phases.outcome(records, {}, "h100")
+    for part in shown.tables:
+        print(f"\n{part.title}")
+        for row in (part.columns, *part.rows):
+            print("  ".join(cell.ljust(18) for cell in row).rstrip())
+    print()
+    for decided in shown.claims:
+        value = page.number(decided.measured, decided.spread)
+        print(f"{decided.verdict:<12} {decided.paper_words}: {value} ({decided.rule})")
 
 
 def bench(

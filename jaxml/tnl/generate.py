@@ -90,7 +90,7 @@ def generate(
       ValueError: an empty prompt, ids outside the vocabulary, a number out of range.
     """
     check.positive(num_tokens=num_tokens)
-    check.at_least(0, temperature=temperature)
+    sampling.check_choice(model.vocab_size, temperature, top_k, top_p)
     check_ids(prompt_bt, model.vocab_size)
     if prompt_bt.shape[1] == 0:
         raise ValueError("prompt must hold at least one token; got an empty prompt.")

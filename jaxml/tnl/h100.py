@@ -11,6 +11,7 @@ same OUT, only runs that are missing are made.
 import argparse
 import dataclasses
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxml.core import check, files, rng
+from jaxml.core import check, config, files, rng
 from jaxml.report import environment
 from jaxml.report.progress import say
 from jaxml.tnl import model, objective, softmax
@@ -135,12 +136,13 @@ class Trainer:
         )
         self.decayed = optim.matrices(lm.declared)
         self.step = step.make_step(objective.loss_fn(lm), optim.make(self.optim, self.decayed))
+        self.init = jax.jit(lm.init)
 
     def run(self, tokens: Tokens, lr: float, seed: int) -> tuple[Any, list[float]]:
         """Parameters after a training, and its loss every 10 updates."""
         key = jax.random.key(seed)
         made = optim.make(dataclasses.replace(self.optim, lr=lr), self.decayed)
-        now = state.create(key, jax.jit(self.lm.init)(rng.fold(key, "init")), made)
+        now = state.create(key, self.init(rng.fold(key, "init")), made)
         kept = []
         batches = tokens.batches(self.cfg, seed)
         for i in range(self.cfg.steps):
@@ -152,16 +154,19 @@ class Trainer:
 
 @dataclasses.dataclass
 class Log:
-    """Finished runs, one line each; what is there is not run again."""
+    """Finished runs of one study, one line each; what is there is not run again."""
 
     path: Path
+    study: str
     rows: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, path: Path) -> "Log":
-        """Reads what is there."""
+    def of(cls, path: Path, cfg: Study) -> "Log":
+        """Reads what is there of runs of the same length and shape."""
+        study = config.fingerprint(dataclasses.replace(cfg, lrs=(), seeds=1))
         text = path.read_text() if path.exists() else ""
-        return cls(path, [json.loads(line) for line in text.splitlines()])
+        found = [json.loads(line) for line in text.splitlines()]
+        return cls(path, study, [row for row in found if row.get("study", study) == study])
 
     def find(self, arm: str, lr: float, seed: int) -> dict[str, Any] | None:
         """The run, if it is finished."""
@@ -170,12 +175,15 @@ class Log:
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends a run."""
+        row = {**row, "study": self.study}
         self.rows.append(row)
         with self.path.open("a") as out:
             out.write(json.dumps(row) + "\n")
 
 
-def study(cfg: Study, tokens: Tokens, log: Log, until: float) -> None:
+def study(
+    cfg: Study, tokens: Tokens, log: Log, until: float, say: Callable[[str], None] = say
+) -> None:
     """All runs that are missing; no model is begun after `until` on the monotonic clock."""
     every = models(cfg, tokens.vocab_size)
     windows: dict[str, Any] = {split: tokens.windows(split, cfg) for split in ("val", "test")}
@@ -242,15 +250,26 @@ def main(words: list[str] | None = None) -> None:
         return
     given = {f.name: getattr(args, f.name) for f in dataclasses.fields(Study)}
     cfg = Study(**{**given, "lrs": tuple(given["lrs"])})
-    until = time.monotonic() + 60 * args.minutes
-    args.out.mkdir(parents=True, exist_ok=True)
+    run(cfg, args.tokens, args.out, 60 * args.minutes)
+    say("done")
+
+
+def run(
+    cfg: Study,
+    tokens: Path,
+    out: Path,
+    seconds: float = math.inf,
+    say: Callable[[str], None] = say,
+) -> None:
+    """Makes the runs that OUT/quality.jsonl lacks, and writes OUT/quality.json."""
+    until = time.monotonic() + seconds
+    out.mkdir(parents=True, exist_ok=True)
     about = environment.describe()
-    log = Log.of(args.out / "quality.jsonl")
-    study(cfg, unpack(args.tokens), log, until)
+    log = Log.of(out / "quality.jsonl", cfg)
+    study(cfg, unpack(tokens), log, until, say)
     kept = {name: about[name] for name in ("device", "versions", "date", "commit", "command")}
     record = {**kept, "config": dataclasses.asdict(cfg), **summary(log)}
-    files.write_text(args.out / "quality.json", json.dumps(record, indent=1) + "\n")
-    say("done")
+    files.write_text(out / "quality.json", json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ TransNormerLLM and the softmax Transformer both come in this form; so may a user
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
@@ -30,6 +32,8 @@ class LanguageModel:
         tokens where the mask is False (padding on the left) leave no trace.
       step: `(params, state, ids [b]) -> (hidden [b, d], state)`, one token.
       flops_per_token: `seq_len ->` operations of a training step per token; None: unknown.
+      room: `state ->` tokens that can still be read into it; None: any number.
+      num_words: ids that stand for something; the others, which round a table up, are never drawn.
     """
 
     name: str
@@ -41,6 +45,8 @@ class LanguageModel:
     prefill: Callable[..., tuple[Array, Any]]
     step: Callable[[PyTree, Any, Array], tuple[Array, Any]]
     flops_per_token: Callable[[int], float] | None = None
+    room: Callable[[Any], int] | None = None
+    num_words: int | None = None
 
     def init(self, key: Key) -> PyTree:
         """Fresh parameters."""
@@ -50,10 +56,38 @@ class LanguageModel:
         """Number of parameters."""
         return tree.num_elements(param.abstract(self.declared))
 
+    def check_room(self, state: Any, num_tokens: int) -> None:
+        """Raises ValueError unless `num_tokens` more fit into a state that is no tracer."""
+        if self.room is not None and num_tokens > (left := self.room(state)):
+            raise ValueError(
+                f"the context must have room for {num_tokens} more tokens; got room for {left}: "
+                f"read it with a larger max_len."
+            )
+
     def logits(self, params: PyTree, hidden: Array) -> Array:
         """Float32 logits [..., v] of hidden states [..., d]."""
         table = self.table(params).astype(hidden.dtype)
-        return jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        found = jnp.einsum("...d,vd->...v", hidden, table, preferred_element_type=jnp.float32)
+        if self.num_words is None:
+            return found
+        ids = jax.lax.broadcasted_iota(jnp.int32, found.shape, found.ndim - 1)
+        return jnp.where(ids < self.num_words, found, -jnp.inf)
+
+
+@functools.cache
+def with_words(model: LanguageModel, num_words: int) -> LanguageModel:
+    """The model as one that draws the first `num_words` ids only.
+
+    Raises:
+      ValueError: more words than the model has ids.
+    """
+    if num_words > model.vocab_size:
+        raise ValueError(
+            f"model.vocab_size must be >= the tokenizer's; got {model.vocab_size}, "
+            f"tokenizer {num_words}."
+        )
+    whole = num_words == model.vocab_size
+    return model if whole else dataclasses.replace(model, num_words=num_words)
 
 
 def check_ids(ids_bt: Array, vocab_size: int) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from jaxml.core.param import Param
@@ -24,11 +25,23 @@ def apply(p: PyTree, x_bthc: Array, positions_bt: Array) -> Array:
     Products of a query and a key so coded depend on the distance of their positions only:
     `sum_c q_c k_c cos(theta_c (t - s))`.
     """
-    theta = p["theta"][None, None, :, 0].astype(jnp.float32)
-    angle = positions_bt[:, :, None, None].astype(jnp.float32) * theta
+    angle = _angle(p["theta"][None, None, :, 0].astype(jnp.float32), positions_bt[:, :, None, None])
     wide = x_bthc.astype(jnp.float32)
     coded = jnp.concatenate([wide * jnp.cos(angle), wide * jnp.sin(angle)], -1)
     return coded.astype(x_bthc.dtype)
+
+
+def _angle(theta: Array, positions: Array) -> Array:
+    """`theta t` modulo a turn, as exact at the millionth token as at the first.
+
+    A float32 product would lose the angle's fraction there. Turns per token as an integer over 2^32
+    wrap around where a turn is full, so the integer product loses nothing.
+    """
+    turns = jax.lax.stop_gradient(theta) / (2 * jnp.pi)
+    steps = ((turns - jnp.round(turns)) * 2.0**32).astype(jnp.int32)
+    angle = (steps * positions.astype(jnp.int32)).astype(jnp.float32) * (2 * jnp.pi / 2.0**32)
+    slope = theta - jax.lax.stop_gradient(theta)  # zero, with the gradient of theta
+    return angle + slope * positions.astype(jnp.float32)
 
 
 def width(head_dim: int, lrpe: bool) -> int:

@@ -200,6 +200,11 @@ def _longer(state: State, mask_bt: Array | None, shape: tuple[int, ...]) -> Arra
     )
 
 
+def _room(state: State) -> int:
+    assert state.real is not None  # there are softmax layers
+    return state.real.shape[1] - int(state.position)
+
+
 def _cached(cfg: TNLConfig, real: Array | None) -> Callable[[PyTree, Array, Any], Any]:
     """Softmax attention of new tokens to a cache."""
 
@@ -280,4 +285,5 @@ def language_model(
         prefill=lambda p, s, ids, mask=None: prefill(p, cfg, s, ids, mask, attention=attention),
         step=lambda p, s, ids: step(p, cfg, s, ids),
         flops_per_token=functools.partial(flops.tnl, cfg),
+        room=_room if cfg.softmax_layers else None,
     )

@@ -5,7 +5,7 @@ import dataclasses
 from jaxml.dist.mesh import MeshConfig
 from jaxml.report import figure
 from jaxml.report.recipe import Context, Outcome, Recipe, Sample, Table
-from jaxml.tnl import cost, quality
+from jaxml.tnl import cost, phases, quality
 from jaxml.tnl import train as training
 from jaxml.tnl.config import PRESETS
 from jaxml.train.optim import OptimConfig
@@ -20,8 +20,13 @@ class RecipeConfig:
     cost: cost.CostConfig
 
 
-def run(cfg: RecipeConfig, context: Context) -> Outcome:
-    """Trains both architectures over the learning rates, then times both against length."""
+def run(cfg: RecipeConfig | phases.GPUConfig, context: Context) -> Outcome:
+    """Trains both architectures over the learning rates, then times both against length.
+
+    At full size, see `phases`.
+    """
+    if isinstance(cfg, phases.GPUConfig):
+        return phases.run(cfg, context)
     tnl, corpus = quality.measure(cfg.quality, context, "tnl")
     softmax, _ = quality.measure(cfg.quality, context, "transformer")
     length_claims, length_figures, tables = cost.against_length(cfg.cost, context)
@@ -96,7 +101,9 @@ RECIPE = Recipe(
     system="tnl",
     title="Lightning attention and TransNormerLLM",
     about="A small character language model on real English text, TNL and a softmax "
-    "Transformer of the same size on the same tokens; then the cost of both against the length.",
-    scales={"tiny": _TINY, "laptop": _LAPTOP},
+    "Transformer of the same size on the same tokens; then the cost of both against the length. "
+    "On an H100: 385M and 1B against the length and beside another trainer, decoding, quality and "
+    "ablations at 40M.",
+    scales={"tiny": _TINY, "laptop": _LAPTOP, "h100": phases.GPUConfig()},
     run=run,
 )

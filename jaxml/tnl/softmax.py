@@ -16,9 +16,12 @@ from jaxml.tnl.language_model import LanguageModel, check_ids
 
 
 class State(NamedTuple):
-    """Keys and values of all layers, stacked, and which of them are real tokens [b, max_len]."""
+    """Keys and values, and which of them are real tokens [b, max_len].
 
-    cache: attention.Cache
+    Each layer has arrays of its own, so that a step writes its token in place.
+    """
+
+    cache: tuple[attention.Cache, ...]
     real: Array
 
 
@@ -47,16 +50,17 @@ def params(cfg: TransformerConfig) -> PyTree:
     }
 
 
-def _layers(cfg: TransformerConfig, tree: PyTree, ids: Array, mixer: Any, inputs: Any) -> Any:
+def _block(cfg: TransformerConfig, mixer: Any) -> Any:
     def block(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Any]:
         mixed, output = mixer(p["attention"], norm.rms(p["norm_attention"], x, cfg.eps), inputs)
         x = x + mixed
         return x + mlp.gated(p["mlp"], norm.rms(p["norm_mlp"], x, cfg.eps)), output
 
-    x = embed.apply(tree["embed"], ids, jnp.dtype(cfg.dtype))
-    remat = None if cfg.remat == "none" else cfg.remat
-    x, outputs = transformer.scan_layers(block, tree["layers"], x, inputs, remat=remat)
-    return norm.rms(tree["norm"], x, cfg.eps), outputs
+    return block
+
+
+def _embed(cfg: TransformerConfig, tree: PyTree, ids: Array) -> Array:
+    return embed.apply(tree["embed"], ids, jnp.dtype(cfg.dtype))
 
 
 def hidden(
@@ -85,14 +89,19 @@ def hidden(
         )
         return mixed, None
 
-    return _layers(cfg, tree, ids_bt, mixer, None)[0]
+    remat = None if cfg.remat == "none" else cfg.remat
+    x = _embed(cfg, tree, ids_bt)
+    x, _ = transformer.scan_layers(_block(cfg, mixer), tree["layers"], x, remat=remat)
+    return norm.rms(tree["norm"], x, cfg.eps)
 
 
 def start(cfg: TransformerConfig, batch: int, max_len: int) -> State:
     """An empty cache with room for `max_len` tokens."""
-    one = attention.empty_cache(_attention(cfg), batch, max_len, jnp.dtype(cfg.dtype))
-    layers = jax.tree.map(lambda x: jnp.broadcast_to(x, (cfg.num_layers, *x.shape)), one)
-    return State(layers, jnp.zeros((batch, max_len), bool))
+
+    def empty(_: int) -> attention.Cache:
+        return attention.empty_cache(_attention(cfg), batch, max_len, jnp.dtype(cfg.dtype))
+
+    return State(tuple(map(empty, range(cfg.num_layers))), jnp.zeros((batch, max_len), bool))
 
 
 def prefill(
@@ -105,14 +114,18 @@ def prefill(
     """Reads t tokens at once; tokens where `mask_bt` is False are never attended to."""
     check_ids(ids_bt, cfg.vocab_size)
     mask = jnp.ones(ids_bt.shape, bool) if mask_bt is None else mask_bt
-    place = (jnp.zeros((), jnp.int32), state.cache.length[0])
+    place = (jnp.zeros((), jnp.int32), state.cache[0].length)
     real = jax.lax.dynamic_update_slice(state.real, mask, place)
 
     def mixer(p: PyTree, x: Array, cache: attention.Cache) -> tuple[Array, attention.Cache]:
         return attention.step(p, _attention(cfg), x, cache, mask=real)
 
-    x, cache = _layers(cfg, tree, ids_bt, mixer, state.cache)
-    return x, State(cache, real)
+    x, longer, block = _embed(cfg, tree, ids_bt), [], _block(cfg, mixer)
+    for index, cache in enumerate(state.cache):
+        layer = jax.tree.map(lambda p: p[index], tree["layers"])  # noqa: B023
+        x, cache = block(layer, x, cache)
+        longer.append(cache)
+    return norm.rms(tree["norm"], x, cfg.eps), State(tuple(longer), real)
 
 
 def step(tree: PyTree, cfg: TransformerConfig, state: State, ids_b: Array) -> tuple[Array, State]:
@@ -136,4 +149,5 @@ def language_model(
         prefill=lambda p, s, ids, mask=None: prefill(p, cfg, s, ids, mask),
         step=lambda p, s, ids: step(p, cfg, s, ids),
         flops_per_token=functools.partial(flops.transformer, cfg),
+        room=lambda state: state.real.shape[1] - int(state.cache[0].length),
     )

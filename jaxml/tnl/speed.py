@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxml.core.types import PyTree
+from jaxml.nn import attention
 from jaxml.report import timing
 from jaxml.tnl import model, softmax
 from jaxml.tnl.config import TNLConfig, same_size
@@ -73,7 +74,7 @@ def decode_calls(
     def call(context: int) -> Callable[[], Any]:
         state = lm.start(1, context + num_tokens)
         if isinstance(state, softmax.State):
-            state = _filled(state, context)
+            state = filled(state, context)
         else:
             _, state = read(params, state, _ids(lm, 1, context))
         ids = jnp.zeros((1,), jnp.int32)
@@ -82,12 +83,17 @@ def decode_calls(
     return {str(context): call(context) for context in contexts}
 
 
-def _filled(state: softmax.State, context: int) -> softmax.State:
+def filled(state: softmax.State, context: int) -> softmax.State:
     """A cache that holds `context` random tokens."""
-    k, v = (jax.random.normal(jax.random.key(i), x.shape) for i, x in enumerate(state.cache[:2]))
-    length = jnp.full_like(state.cache.length, context)
+
+    def random(cache: attention.Cache) -> attention.Cache:
+        k, v = (
+            jax.random.normal(jax.random.key(i), x.shape, x.dtype) for i, x in enumerate(cache[:2])
+        )
+        return attention.Cache(k, v, jnp.int32(context))
+
     real = jnp.broadcast_to(jnp.arange(state.real.shape[1]) < context, state.real.shape)
-    return softmax.State(state.cache._replace(k=k, v=v, length=length), real)
+    return softmax.State(tuple(map(random, state.cache)), real)
 
 
 def quadratic(q: jax.Array, k: jax.Array, v: jax.Array, log_decay: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ attention by cuDNN where there is a GPU) make the same updates in alternation, l
 
 import argparse
 import dataclasses
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ class Trainee:
       now: parameters and optimiser.
       step: the compiled step of the current length.
       bytes: of the step's arguments and temporaries.
+      loss: of the last update.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Trainee:
     update: Callable[..., Any]
     step: Any = None
     bytes: int = 0
+    loss: float = math.nan
 
     def compile(self, batch: Any) -> None:
         """The step for the shapes of a batch."""
@@ -61,17 +64,18 @@ class Trainee:
         """Of one update."""
         begun = time.perf_counter()
         self.now, metrics = self.step(self.now, batch)
-        loss = float(metrics["loss"])
-        if loss != loss:
+        self.loss = float(metrics["loss"])
+        if math.isnan(self.loss):
             raise RuntimeError(f"{self.name}: the loss is not a number.")
         return time.perf_counter() - begun
 
 
-def trainee(name: str, lm: LanguageModel) -> Trainee:
-    """A fresh one with AdamW and clipping."""
-    key = jax.random.key(0)
-    cfg = OptimConfig(lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.1)
-    optimizer = optim.make(cfg, optim.matrices(lm.declared))
+def trainee(name: str, lm: LanguageModel, optimizer: Any = None, seed: int = 0) -> Trainee:
+    """A fresh one, by default with AdamW and clipping."""
+    key = jax.random.key(seed)
+    if optimizer is None:
+        cfg = OptimConfig(lr=1e-4, schedule="constant", warmup_steps=0, weight_decay=0.1)
+        optimizer = optim.make(cfg, optim.matrices(lm.declared))
     now = state.create(key, jax.jit(lm.init)(rng.fold(key, "init")), optimizer)
     return Trainee(name, lm, now, step.make_step(objective.loss_fn(lm), optimizer))
 

@@ -4,14 +4,16 @@ One table of rules reads and writes them. Sizes follow from the tensors themselv
 shows (the embedding's scale, the rule of the decay) is said by the caller.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from jaxml.core import param, weights
+from jaxml.core import check, files, param, weights
 from jaxml.core.types import PyTree
 from jaxml.core.weights import Rule, WeightsError
 from jaxml.tnl import model
@@ -20,6 +22,8 @@ from jaxml.tnl.config import DecayRule, TNLConfig
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
 LAYER = re.compile(r"model\.layers\.(\d+)\.(.+)")
 THETA = "token_mixer.lrpe.theta"
+RULE = "decay_rule"
+"""Our key in a `config.json` whose decay is not the released one."""
 
 
 def rules(cfg: TNLConfig) -> list[Rule]:
@@ -77,8 +81,8 @@ def sizes(
     tensors: Mapping[str, np.ndarray],
     *,
     num_heads: int | None = None,
-    scale_embedding: bool = True,
-    decay_rule: DecayRule = "tnl",
+    scale_embedding: bool | None = None,
+    decay_rule: DecayRule | None = None,
     **more: Any,
 ) -> TNLConfig:
     """The configuration that fits a checkpoint's tensors.
@@ -86,8 +90,8 @@ def sizes(
     Args:
       tensors: by their names.
       num_heads: needed only where no layer has LRPE, whose tensor tells it.
-      scale_embedding: False for the later releases (TNL2 on).
-      decay_rule: of the slopes.
+      scale_embedding: False for the later releases (TNL2 on); None: True.
+      decay_rule: of the slopes; None: "tnl".
       **more: further fields of `TNLConfig`, e.g. `dtype`.
 
     Raises:
@@ -116,8 +120,8 @@ def sizes(
         num_heads=num_heads,
         glu_width=glu.shape[0],
         lrpe_layers=tuple(coded),
-        scale_embedding=scale_embedding,
-        decay_rule=decay_rule,
+        scale_embedding=scale_embedding is not False,
+        decay_rule=decay_rule or "tnl",
         gate="model.layers.0.token_mixer.qkvu_proj.weight" in tensors,
         **more,
     )
@@ -129,7 +133,7 @@ def load(path: Path | str, cfg: TNLConfig | None = None, **how: Any) -> tuple[TN
     Args:
       path: where it lies.
       cfg: its sizes; by default they are read off the tensors by `sizes(tensors, **how)`.
-      **how: see `sizes`.
+      **how: see `sizes`; what is left out is taken from a `config.json` beside the tensors.
 
     Returns:
       The configuration and float32 parameters.
@@ -140,7 +144,9 @@ def load(path: Path | str, cfg: TNLConfig | None = None, **how: Any) -> tuple[TN
         output matrix that is not the embedding.
     """
     tensors = {name: _float(x) for name, x in weights.read(path).items()}
-    cfg = cfg or sizes(tensors, **how)
+    if cfg is None:
+        given = {name: value for name, value in how.items() if value is not None}
+        cfg = sizes(tensors, **{**_told(Path(path)), **given})
     tied = tensors.get(EMBEDDING, np.zeros(0))
     if HEAD in tensors and not np.array_equal(tensors[HEAD], tied):
         raise WeightsError(f"{HEAD} differs from {EMBEDDING}; TNL ties the two.")
@@ -152,6 +158,70 @@ def _float(x: np.ndarray) -> np.ndarray:
     return np.asarray(x, np.float32)
 
 
-def save(path: Path | str, cfg: TNLConfig, params: PyTree) -> None:
-    """Writes parameters as one safetensors file that `load`, and the authors' code, reads."""
-    weights.write(path, weights.export_tree(params, rules(cfg)), metadata={"format": "pt"})
+def _told(path: Path) -> dict[str, Any]:
+    """What a released `config.json` says of things that no tensor shows; empty without one."""
+    file = (path if path.is_dir() else path.parent) / "config.json"
+    try:
+        record = json.loads(file.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    if not isinstance(record, dict) or record.get("model_type") != "transnormer":
+        return {}
+    told = {"num_heads": record.get("decoder_attention_heads"), "decay_rule": record.get(RULE)}
+    told["scale_embedding"] = not record.get("no_scale_embedding", False)
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _description(cfg: TNLConfig, dtype: str) -> dict[str, Any]:
+    """The `config.json` that the authors' code reads (and, where ours differs, one key more)."""
+    record = {
+        "architectures": ["TransnormerForCausalLM"],
+        "model_type": "transnormer",
+        "vocab_size": cfg.vocab_size,
+        "decoder_embed_dim": cfg.width,
+        "hidden_dim": cfg.width,
+        "decoder_layers": cfg.num_layers,
+        "decoder_attention_heads": cfg.num_heads,
+        "glu_dim": cfg.glu_width,
+        "linear_use_lrpe_list": [int(i in cfg.lrpe_layers) for i in range(cfg.num_layers)],
+        "linear_act_fun": "silu",
+        "norm_type": "simplermsnorm",
+        "no_scale_embedding": not cfg.scale_embedding,
+        "init_std": cfg.init_std,
+        "bias": False,
+        "torch_dtype": dtype,
+    }
+    return record if cfg.decay_rule == "tnl" else {**record, RULE: cfg.decay_rule}
+
+
+def save(
+    path: Path | str,
+    cfg: TNLConfig,
+    params: PyTree,
+    *,
+    dtype: str = "float32",
+    max_bytes: int = 5_000_000_000,
+) -> None:
+    """Writes parameters so that `load`, and the authors' code, reads them.
+
+    Args:
+      path: a file `*.safetensors`, or a folder, which gets shards with their index and a
+        `config.json`.
+      cfg: of the parameters.
+      params: to write.
+      dtype: "float32", "bfloat16" or "float16", of the tensors.
+      max_bytes: of a shard.
+
+    Raises:
+      ValueError: options that no released checkpoint has, or another dtype.
+      FileExistsError: the folder holds weights.
+    """
+    check.one_of(("float32", "bfloat16", "float16"), dtype=dtype)
+    tensors = weights.export_tree(params, rules(cfg))
+    tensors = {name: x.astype(jnp.dtype(dtype)) for name, x in tensors.items()}
+    if Path(path).suffix == ".safetensors":
+        weights.write(path, tensors, metadata={"format": "pt"})
+        return
+    weights.write_sharded(path, tensors, max_bytes, metadata={"format": "pt"})
+    text = json.dumps(_description(cfg, dtype), indent=1) + "\n"
+    files.write_text(Path(path) / "config.json", text)

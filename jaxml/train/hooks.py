@@ -70,14 +70,16 @@ class Speed:
     name: str = "tokens"
     flops_per_item: float | None = None
     meter: metric.Throughput = dataclasses.field(default_factory=metric.Throughput)
+    _begun: bool = False
 
     def __post_init__(self):
         check.positive(items_per_step=self.items_per_step, every=self.every)
 
     def __call__(self, event: Event) -> None:
-        """Measures where it is due; the first time starts the clock."""
-        if not event.due(self.every):
+        """Measures where it is due; the end of the first step, which compiles, starts the clock."""
+        if self._begun and not event.due(self.every):
             return
+        self._begun = True
         float(event.metrics["loss"])  # Waits for the step, so that its time is counted.
         rate = self.meter.rate(event.step * self.items_per_step)
         if rate is None:

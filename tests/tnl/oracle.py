@@ -1,6 +1,23 @@
 """TransNormerLLM in float64 NumPy, written from the equations; shares no code with the package."""
 
+import jax
 import numpy as np
+
+from jaxml.core import param
+
+
+def drawn(lm, seed=0, std=0.3):
+    """Parameters of a model in which every part matters; compiles nothing."""
+    draw = np.random.default_rng(seed)
+
+    def one(path, p):
+        if path[-1].key == "theta":
+            return draw.uniform(0.01, 1, p.shape).astype(np.float32)
+        offset = 1.0 if path[-1].key == "scale" else 0.0
+        return (offset + std * draw.standard_normal(p.shape)).astype(np.float32)
+
+    tree = jax.tree_util.tree_map_with_path(one, lm.declared, is_leaf=param.is_param)
+    return jax.tree.map(jax.numpy.asarray, tree)
 
 
 def silu(x):

@@ -19,7 +19,7 @@ from jaxml.train.run import RunConfig
 
 DOCUMENTS = [f"document {i}: " + "abcd " * (3 + i % 5) for i in range(60)]
 OPTIM = OptimConfig(lr=1e-3, warmup_steps=0)
-SMALL = TNLConfig(64, 16, 2, 2, 24, init_std=0.1)
+SMALL = TNLConfig(64, 16, 2, 2, 24, lrpe_layers=(0, 1), init_std=0.1)
 
 
 def _corpus(packed=False):

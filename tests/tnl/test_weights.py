@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from jaxml.core import weights as core
 from jaxml.core.weights import WeightsError
 from jaxml.tnl import model, weights
 from jaxml.tnl.config import TNLConfig
@@ -116,3 +117,46 @@ def test_a_size_that_was_asked_for_and_is_not_there(tmp_path):
     save_file(_released(), tmp_path / "model.safetensors")
     with pytest.raises(WeightsError, match="embed_tokens.weight has shape"):
         weights.load(tmp_path, TNLConfig(VOCAB + 1, WIDTH, 3, HEADS, GLU))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shards_go_out_and_come_in_bit_for_bit(tmp_path, dtype):
+    kind = np.dtype(jax.numpy.dtype(dtype))
+    tensors = {name: x.astype(kind) for name, x in _released(lrpe_layers=()).items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    how = {"num_heads": HEADS, "decay_rule": "minimax", "scale_embedding": False}
+    cfg, params = weights.load(tmp_path, **how)
+    out = tmp_path / "out"
+    weights.save(out, cfg, params, dtype=dtype, max_bytes=700)
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    files = sorted(set(index["weight_map"].values()))
+    assert len(files) > 3
+    assert all(name.endswith(f"-of-{len(files):05d}.safetensors") for name in files)
+    assert index["metadata"]["total_size"] == sum(x.nbytes for x in tensors.values())
+    again_cfg, again = weights.load(out)  # heads, scale and rule come from config.json
+    assert again_cfg == cfg
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    written = core.read(out)
+    assert written.keys() == tensors.keys()
+    for name, x in tensors.items():
+        assert written[name].dtype == kind
+        np.testing.assert_array_equal(written[name], x)
+    with pytest.raises(FileExistsError, match="holds weights already"):
+        weights.save(out, cfg, params)
+    (out / files[0]).unlink()
+    with pytest.raises(FileNotFoundError, match=files[0]):
+        weights.load(out)
+
+
+def test_sizes_are_those_of_the_released_description(tmp_path):
+    """Keys and values as the authors' configuration class names them."""
+    save_file(_released(lrpe_layers=()), tmp_path / "model.safetensors")
+    told = {
+        "model_type": "transnormer",
+        "decoder_attention_heads": 4,
+        "no_scale_embedding": True,
+    }
+    (tmp_path / "config.json").write_text(json.dumps(told))
+    cfg, _ = weights.load(tmp_path)
+    assert (cfg.num_heads, cfg.scale_embedding, cfg.decay_rule) == (4, False, "tnl")
+    assert weights.load(tmp_path, num_heads=2, scale_embedding=True)[0].num_heads == 2

@@ -38,6 +38,20 @@ def test_speed_in_items_per_second():
     assert [e.results for e in events] == [{}, {}, {"rows_per_s": 50.0}, {"rows_per_s": 200.0}]
 
 
+def test_every_line_tells_the_speed_and_its_share_of_the_peak(monkeypatch):
+    monkeypatch.setattr(hooks.metric, "peak_flops", lambda kind=None: 8 * 1e3)
+    times = iter([0.0, 4.0, 6.0])
+    meter = Throughput(clock=lambda: next(times))
+    hook = hooks.Speed(100, every=5, flops_per_item=160.0, meter=meter)
+    events = [event(step) for step in range(1, 11)]
+    for each in events:
+        hook(each)
+    told = {e.step: e.results for e in events if e.results}
+    assert set(told) == {5, 10}  # the first step compiles: it only starts the clock
+    assert told[5] == {"tokens_per_s": 100.0, "mfu": 100 * 160 / (8 * 8e3)}
+    assert told[10] == {"tokens_per_s": 250.0, "mfu": 250 * 160 / (8 * 8e3)}
+
+
 class Writer:
     """Stands in for a Checkpointer: writes down what it was given."""
 
