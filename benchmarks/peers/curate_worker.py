@@ -48,6 +48,16 @@ def survivors(num, pairs):
     return sum(find(i) == i for i in range(num))
 
 
+def _joined(sketches, lsh, start, signed):
+    """The answer of a peer whose index is asked and filled document by document."""
+    pairs = []
+    for i, sketch in enumerate(sketches):
+        pairs += [(j, i) for j in lsh.query(sketch)]
+        lsh.insert(i, sketch)
+    left = survivors(len(sketches), pairs)
+    return {"signatures": signed, "components": time.process_time() - start, "survivors": left}
+
+
 def datasketch(texts):
     from datasketch import MinHash, MinHashLSH
 
@@ -59,12 +69,7 @@ def datasketch(texts):
         sketches.append(sketch)
     signed = time.process_time() - start
     lsh = MinHashLSH(num_perm=112, params=(14, 8))
-    pairs = []
-    for i, sketch in enumerate(sketches):
-        pairs += [(j, i) for j in lsh.query(sketch)]
-        lsh.insert(i, sketch)
-    left = survivors(len(texts), pairs)
-    return {"signatures": signed, "components": time.process_time() - start, "survivors": left}
+    return _joined(sketches, lsh, start, signed)
 
 
 def rensa(texts):
@@ -78,12 +83,7 @@ def rensa(texts):
         sketches.append(sketch)
     signed = time.process_time() - start
     lsh = RMinHashLSH(threshold=0.72, num_perm=112, num_bands=14)
-    pairs = []
-    for i, sketch in enumerate(sketches):
-        pairs += [(j, i) for j in lsh.query(sketch)]
-        lsh.insert(i, sketch)
-    left = survivors(len(texts), pairs)
-    return {"signatures": signed, "components": time.process_time() - start, "survivors": left}
+    return _joined(sketches, lsh, start, signed)
 
 
 def datatrove(texts):

@@ -4,7 +4,6 @@ Rows are lines of a JSON file, so that a study that was stopped goes on with wha
 """
 
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from jaxml.cap.config import CAPConfig, ContrastConfig, PruneConfig, TuneConfig,
 from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.train import Pruned, Teacher
-from jaxml.core import check
+from jaxml.core import check, lines
 from jaxml.core.types import PyTree
 
 
@@ -107,10 +106,7 @@ class Rows:
     """Rows in memory and in a file."""
 
     def __init__(self, path: Path):
-        self.path, self.rows = path, list[Row]()
-        if path.exists():
-            lines = path.read_text().splitlines()
-            self.rows = [Row(**json.loads(line)) for line in lines if line.endswith("}")]
+        self.path, self.rows = path, [Row(**row) for row in lines.read(path)]
 
     def has(self, arm: str, method: str, keep: float, seed: int) -> bool:
         """Whether a run is done."""
@@ -119,9 +115,7 @@ class Rows:
     def add(self, row: Row) -> None:
         """Appends one."""
         self.rows.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as handle:
-            handle.write(json.dumps(dataclasses.asdict(row)) + "\n")
+        lines.append(self.path, dataclasses.asdict(row))
 
 
 type Keep = Callable[[str, Pruned], None]

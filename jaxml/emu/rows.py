@@ -1,10 +1,11 @@
 """The runs of a study, a row each, kept as lines of JSON."""
 
 import dataclasses
-import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+
+from jaxml.core import lines
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +43,7 @@ class Rows:
     """Rows in memory and in a file of JSON lines."""
 
     def __init__(self, path: Path):
-        self.path, self.rows = path, list[Row]()
-        if path.exists():
-            lines = path.read_text().splitlines()
-            self.rows = [Row(**json.loads(line)) for line in lines if line.endswith("}")]
+        self.path, self.rows = path, [Row(**row) for row in lines.read(path)]
 
     def has(self, arm: str, seed: int) -> bool:
         """Whether a run is done."""
@@ -54,9 +52,7 @@ class Rows:
     def add(self, row: Row) -> None:
         """Appends one."""
         self.rows.append(row)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a") as handle:
-            handle.write(json.dumps(dataclasses.asdict(row)) + "\n")
+        lines.append(self.path, dataclasses.asdict(row))
 
     def of(self, arm: str) -> list[Row]:
         """The rows of one arm."""

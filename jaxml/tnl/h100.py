@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxml.core import check, config, files, rng
+from jaxml.core import check, config, files, lines, rng
 from jaxml.report import environment
 from jaxml.report.progress import say
 from jaxml.tnl import model, objective, softmax
@@ -164,8 +164,7 @@ class Log:
     def of(cls, path: Path, cfg: Study) -> "Log":
         """Reads what is there of runs of the same length and shape."""
         study = config.fingerprint(dataclasses.replace(cfg, lrs=(), seeds=1))
-        text = path.read_text() if path.exists() else ""
-        found = [json.loads(line) for line in text.splitlines()]
+        found = lines.read(path)
         return cls(path, study, [row for row in found if row.get("study", study) == study])
 
     def find(self, arm: str, lr: float, seed: int) -> dict[str, Any] | None:
@@ -177,8 +176,7 @@ class Log:
         """Appends a run."""
         row = {**row, "study": self.study}
         self.rows.append(row)
-        with self.path.open("a") as out:
-            out.write(json.dumps(row) + "\n")
+        lines.append(self.path, row)
 
 
 def study(

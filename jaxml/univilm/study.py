@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxml.core import check, files, tree, weights
+from jaxml.core import check, files, lines, tree, weights
 from jaxml.core.types import PyTree
 from jaxml.inputs.source import Provenance
 from jaxml.univilm import evaluate, frames, metric, model, moving, train, words
@@ -163,18 +162,13 @@ class Rows:
     """Scores of runs, in memory and as lines of JSON: `{"name", "seed", score: value}`."""
 
     def __init__(self, path: Path | None):
-        self.path, self.rows = path, list[dict[str, Any]]()
-        if path is not None and path.exists():
-            lines = path.read_text().splitlines()
-            self.rows = [json.loads(line) for line in lines if line.endswith("}")]
+        self.path, self.rows = path, [] if path is None else lines.read(path)
 
     def add(self, row: dict[str, Any]) -> None:
         """Appends one."""
         self.rows.append(row)
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as out:
-                out.write(json.dumps(row) + "\n")
+            lines.append(self.path, row)
 
     def of(self, name: str, score: str) -> dict[int, float]:
         """Values of a score by seed."""

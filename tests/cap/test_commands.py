@@ -5,8 +5,9 @@ import jax
 import pytest
 
 from jaxml import cli
-from jaxml.cap import claims, data, encoder, recipe, study
+from jaxml.cap import claims, data, recipe, study
 from jaxml.cap.study import Row
+from jaxml.inputs import pretrained
 from jaxml.models import bert_weights
 from jaxml.report.recipe import Context
 
@@ -84,7 +85,7 @@ def test_claims_without_the_real_data_are_not_measured():
 
 
 def test_a_machine_without_anything_still_has_a_task(no_data, monkeypatch):
-    monkeypatch.setattr(encoder, "PACKAGES", ())
+    monkeypatch.setattr(pretrained, "MINILM", ())
     monkeypatch.setattr(data, "_installed", lambda package, names: [])
     cfg = recipe.SCALES["laptop"]
     found, task, probes, why = recipe.inputs(cfg, "laptop")

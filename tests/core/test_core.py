@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import linalg as scipy_linalg
 
-from jaxml.core import check, config, files, linalg, param, rng, tree, weights
+from jaxml.core import check, config, files, linalg, lines, param, rng, tree, weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +30,25 @@ class Outer:
     def __post_init__(self):
         check.types(self)
         check.positive(width=self.width)
+
+
+class TestLines:
+    def test_half_a_line_is_not_read_and_gives_way(self, tmp_path):
+        path = tmp_path / "new" / "rows.jsonl"
+        assert lines.read(path) == []
+        lines.append(path, {"a": 1})
+        lines.append(path, {"b": "\u00e9"})
+        with path.open("a") as torn:
+            torn.write('{"c": {"d": 1}')
+        assert lines.read(path) == [{"a": 1}, {"b": "\u00e9"}]
+        lines.append(path, {"e": 2})
+        assert lines.read(path) == [{"a": 1}, {"b": "\u00e9"}, {"e": 2}]
+
+    def test_a_whole_line_that_is_no_object_is_named(self, tmp_path):
+        path = tmp_path / "rows.jsonl"
+        path.write_text('{"a": 1}\n[2]\n')
+        with pytest.raises(ValueError, match=r"line 2: must be a JSON object; got b'\[2\]'"):
+            lines.read(path)
 
 
 class TestConfig:
