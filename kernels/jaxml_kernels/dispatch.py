@@ -33,6 +33,11 @@ class Implementation:
     recorded: Callable[[Any], bool] = lambda _: True
 
 
+def by_name_only(_: Any) -> bool:
+    """For `Implementation.recorded`: no run is on record, or none that would be preferred."""
+    return False
+
+
 @dataclasses.dataclass(frozen=True)
 class Verdict:
     """What dispatch found for one implementation: `reason` is None where it can run."""

@@ -35,10 +35,6 @@ def _anywhere(_: problem.Problem) -> None:
     return None
 
 
-def _nowhere(_: problem.Problem) -> bool:
-    return False
-
-
 IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
     dispatch.Implementation(
         "mosaic_gpu",
@@ -55,7 +51,7 @@ IMPLEMENTATIONS: tuple[dispatch.Implementation, ...] = (
         "pallas_tpu",
         pallas_tpu.supports,
         differentiable(pallas_tpu.forward, pallas_tpu.backward),
-        _nowhere,
+        dispatch.by_name_only,
     ),
     dispatch.Implementation("xla", _anywhere, differentiable(xla.forward, xla.backward)),
     dispatch.Implementation("reference", _anywhere, _reference),
