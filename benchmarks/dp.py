@@ -45,7 +45,8 @@ def rows(smoke: bool) -> list[timing.Row]:
 
 def _pair(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
     name = f"{case['mode']} b{case['b']} d{case['d']} P{case['p']} K{case['k']}"
-    own = os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels")))
+    carried = os.environ.get("PYTHONPATH", "")
+    own = os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels", carried)))
     sides = {"jaxml": _worker(sys.executable, "jaxml", own, case)}
     if python := os.environ.get("JAXML_PEERS_DP"):
         theirs = {**case, "inner": case["inner"] if _on_gpu() else 1}

@@ -153,9 +153,9 @@ def load(path: Path | str, cfg: SPNConfig | None = None) -> PyTree:
 def shipped() -> PyTree:
     """The parameters that come with the package, for the default `SPNConfig`.
 
-    They are those of 18 minutes of training on one H100, on random shops only: 12 of preset `h100`
-    (six shapes from 10 jobs and 10 machines to 20 and 20), then 6 of `h100-wide` (also 30 jobs, and
-    routes in two sets). `benchmarks/results/jsp-training-h100.jsonl` is the log. No benchmark
+    They are those of 25 minutes of training on one H100, on random shops only: 12 of preset `h100`
+    (six shapes from 10 jobs and 10 machines to 20 and 20), then 13 of `h100-wide` (also 30 jobs,
+    and routes in two sets). `benchmarks/results/jsp-training-h100.jsonl` is the log. No benchmark
     instance was used to train or to choose them.
 
     Raises:
