@@ -5,7 +5,7 @@ Token ids are int32 [n, t]; -1 is padding, whatever the tokenizer's own padding 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -16,7 +16,8 @@ from jaxml.core import check, tree
 from jaxml.core.types import Array, PyTree
 from jaxml.emu.objective import unit
 
-PAD = -1
+PAD, NARROW = -1, 8
+"""The id of no token, and the fewest tokens that rows are padded to."""
 type Tokenize = Callable[[Sequence[str], int], np.ndarray]
 """`(texts, max_len) -> ids [n, max_len]`."""
 
@@ -91,31 +92,36 @@ def _embed(body: Any, head: Any, params: PyTree, ids: Array) -> Array:
 
 
 def _blocks(run: Any, params: PyTree, ids: np.ndarray, block: int) -> np.ndarray:
-    """Rows in blocks of one size, sorted into two lengths; padding to a block is cut off again."""
+    """Rows in blocks of one size, sorted by length; padding to a block is cut off again."""
     check.shape("ids", ids, ["n", "t"])
-    length, full = (ids != PAD).sum(1), ids.shape[1]
-    half = -(-full // 2)
-    found: np.ndarray | None = None
-    for rows, width in (
-        (np.flatnonzero(length <= half), half),
-        (np.flatnonzero(length > half), full),
-    ):
+    if not len(ids):
+        raise ValueError("texts must not be empty; got 0 sentences.")
+    order, parts = [], []
+    for width, rows in _by_width(ids):
         for start in range(0, len(rows), block):
             chosen = rows[start : start + block]
             size = block if len(rows) > block else min(_rounded(len(chosen)), block)
             padded = np.pad(chosen, (0, size - len(chosen)), mode="edge")
             made = np.asarray(run(params, jnp.asarray(ids[padded, :width])), np.float32)
-            if found is None:
-                found = np.empty((len(ids), made.shape[1]), np.float32)
-            found[chosen] = made[: len(chosen)]
-    if found is None:
-        raise ValueError("texts must not be empty; got 0 sentences.")
+            order.append(chosen)
+            parts.append(made[: len(chosen)])
+    found = np.empty((len(ids), parts[0].shape[1]), np.float32)
+    found[np.concatenate(order)] = np.concatenate(parts)
     return found
+
+
+def _by_width(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows of every padded length, shortest first: `(length, rows [m])`."""
+    length, full = (ids != PAD).sum(1), ids.shape[1]
+    shortest = min(full, NARROW)
+    widths = np.array([min(max(_rounded(n), shortest), full) for n in range(full + 1)])[length]
+    for width in np.unique(widths):
+        yield int(width), np.flatnonzero(widths == width)
 
 
 def _rounded(num: int) -> int:
     """The next 2^k or 3 * 2^k: few shapes to compile, little padding."""
-    power = 1 << (num - 1).bit_length()
+    power = 1 << max(num - 1, 0).bit_length()
     return 3 * power // 4 if power >= 4 and num <= 3 * power // 4 else power
 
 
