@@ -1,4 +1,4 @@
-"""Runs in the peers' environment: the reference's sampling, or CP-SAT, one JSON line per request.
+"""Runs in the peers' environment: the reference, or CP-SAT, one JSON line per request.
 
 Arguments: an npz of weights under the reference's names, and the folder of its checkout. The
 reference's code is imported and called as it is; nothing of it is copied here.
@@ -14,7 +14,12 @@ import numpy as np
 
 
 def reference(weights, code):
-    """A function (machines, durations, samples, seed) -> (seconds, makespan) of the reference."""
+    """Two functions of the reference, each `-> (seconds, value)`.
+
+    `sample(machines, durations, samples, seed)`, whose value is the best makespan, and
+    `train(machines [k, n, m], durations, samples, seed)`, one update over k instances taken one by
+    one as its training does, whose value is the mean loss.
+    """
     import torch
 
     sys.path.insert(0, code)
@@ -32,19 +37,42 @@ def reference(weights, code):
         )
         module.to(device)
 
-    def run(machines, durations, samples, seed):
-        torch.manual_seed(seed)
+    def shop_of(machines, durations):
         machines, costs = torch.tensor(machines), torch.tensor(durations, dtype=torch.float32)
         n, m = costs.shape
-        begun = time.perf_counter()
         x = inout.standardize(inout.extract_features(n, m, costs, machines), dim=0)
         edges = inout.graph_edges(n, m, machines).t().contiguous()
         shop = {"machines": machines, "costs": costs, "x": x, "edge_index": edges}
-        shop = {"j": n, "m": m, **{name: tensor.to(device) for name, tensor in shop.items()}}
+        return {"j": n, "m": m, **{name: tensor.to(device) for name, tensor in shop.items()}}
+
+    def sample(machines, durations, samples, seed):
+        torch.manual_seed(seed)
+        begun = time.perf_counter()
+        shop = shop_of(machines, durations)
         _, spans = sampling.sampling(shop, encoder, decoder, bs=samples, device=device)
         return time.perf_counter() - begun, float(spans.min())
 
-    return run
+    adam = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=2e-4)
+
+    def train(machines, durations, samples, seed):
+        torch.manual_seed(seed)
+        shops = [shop_of(*one) for one in zip(machines, durations, strict=True)]
+        begun, total = time.perf_counter(), 0.0
+        for shop in shops:
+            chosen, logits, spans = sampling.sample_training(
+                shop, encoder, decoder, bs=samples, device=device
+            )
+            best = spans.argmin(-1)
+            loss = torch.nn.functional.cross_entropy(logits[best], chosen[best])
+            (loss / len(shops)).backward()
+            total += loss.item()
+        adam.step()
+        adam.zero_grad()
+        if device != "cpu":
+            torch.cuda.synchronize()
+        return time.perf_counter() - begun, total / len(shops)
+
+    return sample, train
 
 
 def cp_sat(machines, durations, limit):
@@ -80,7 +108,7 @@ def main():
     """Answers until the input ends."""
     weights, code = sys.argv[1:3]
     with contextlib.redirect_stdout(sys.stderr):
-        sample = reference(weights, code) if code else None
+        sample, train = reference(weights, code) if code else (None, None)
     for line in sys.stdin:
         request = json.loads(line)
         machines, durations = request["machines"], request["durations"]
@@ -88,8 +116,9 @@ def main():
             if request["task"] == "cp_sat":
                 seconds, span = cp_sat(machines, durations, request["limit"])
             else:
-                assert sample is not None, "no checkout of the reference"
-                seconds, span = sample(machines, durations, request["samples"], request["seed"])
+                run = train if request["task"] == "train" else sample
+                assert run is not None, "no checkout of the reference"
+                seconds, span = run(machines, durations, request["samples"], request["seed"])
         print(json.dumps({"seconds": seconds, "makespan": span}), flush=True)
 
 
