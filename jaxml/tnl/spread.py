@@ -26,7 +26,7 @@ AXES = (*ROWS, *rules.TENSOR.of("seq"))
 
 @functools.cache
 def language_model(cfg: TNLConfig, mesh: Mesh) -> LanguageModel:
-    """The model whose training loss is computed over all devices of a mesh.
+    """The model whose training loss is computed over all devices of a mesh; of one, the plain one.
 
     Raises:
       ValueError: softmax layers on a mesh that splits time.
@@ -36,6 +36,8 @@ def language_model(cfg: TNLConfig, mesh: Mesh) -> LanguageModel:
             "softmax_layers cannot be combined with a mesh axis seq > 1; "
             f"got softmax_layers={cfg.softmax_layers}."
         )
+    if mesh.size == 1:
+        return model.language_model(cfg)
     attention = _attention(mesh)
 
     def hidden(params: Any, ids_bt: Array, **more: Any) -> Array:
@@ -60,19 +62,22 @@ def cross_entropy(
     mesh: Mesh, x_btd: Array, table_vd: Array, labels_bt: Array, mask: Array | None, chunk: int
 ) -> tuple[Array, Array]:
     """`loss.chunked_cross_entropy`, every device over its own tokens; the table may be split."""
-    tokens = PartitionSpec(ROWS, "seq")
+    axes = tuple(axis for axis in AXES if mesh.shape[axis] > 1)
+    if not axes:
+        return loss.chunked_cross_entropy(x_btd, table_vd, labels_bt, mask, chunk)
+    tokens = PartitionSpec(*(tuple(a for a in part if a in axes) for part in (ROWS, ("seq",))))
     given = (x_btd, labels_bt) if mask is None else (x_btd, labels_bt, mask)
 
     def local(table: Array, x: Array, labels: Array, *mask: Array) -> tuple[Array, Array]:
         mean, count = loss.chunked_cross_entropy(x, table, labels, *mask, chunk=chunk)
-        return collective.weighted_mean(mean, count, AXES), collective.psum(count, AXES)
+        return collective.weighted_mean(mean, count, axes), collective.psum(count, axes)
 
     return jax.shard_map(
         local,
         mesh=mesh,
         in_specs=(PartitionSpec(), *(tokens for _ in given)),
         out_specs=PartitionSpec(),
-        axis_names=set(AXES),
+        axis_names=set(axes),
     )(table_vd, *given)
 
 

@@ -86,9 +86,7 @@ def build(cfg: TrainConfig, vocab_size: int, mesh: Any = None) -> LanguageModel:
     wanted = sized(cfg, vocab_size)
     if cfg.architecture == "transformer":
         return softmax.language_model(same_size(wanted))
-    if mesh is None or mesh.size == 1:
-        return model.language_model(wanted)
-    return spread.language_model(wanted, mesh)
+    return model.language_model(wanted) if mesh is None else spread.language_model(wanted, mesh)
 
 
 def sized(cfg: TrainConfig, vocab_size: int) -> TNLConfig:
