@@ -46,6 +46,15 @@ def collectives(text: str) -> dict[str, int]:
     return dict(total(entry))
 
 
+def outline(text: str) -> str:
+    """The lines of a program's text that `collectives` reads: computations, loops, collectives."""
+    words = (*(f" {op}" for op in OPS), " while(", " async-start(", " conditional(")
+    kept = [
+        line for line in text.splitlines() if _HEAD.match(line) or any(w in line for w in words)
+    ]
+    return "\n".join(kept)
+
+
 type _Computation = tuple[collections.Counter[str], list[tuple[str, int | None]]]
 
 

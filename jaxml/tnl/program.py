@@ -39,7 +39,8 @@ class Program:
       bytes: on a device, of arguments, results and temporaries.
       sent: bytes of the results of collectives of one update, on a device.
       compile_s: seconds it took to compile.
-      problem: why it could not be compiled.
+      text: of the compiled program.
+      problem: why it could not be compiled or read.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Program:
     bytes: int = 0
     sent: int = 0
     compile_s: float = 0.0
+    text: str = ""
     problem: str = ""
 
     @property
@@ -67,7 +69,7 @@ class Program:
     def fits(self) -> bool:
         """Whether it was compiled and needs no more bytes than a device gives."""
         limit = memory_limit()
-        return not self.problem and (limit is None or self.bytes <= limit)
+        return self.bytes > 0 and (limit is None or self.bytes <= limit)
 
     def compile(self) -> None:
         """Compiles the step and reads what it needs and sends."""
@@ -78,9 +80,10 @@ class Program:
         try:
             self.step = update.lower(self.trainee.now, batch).compile()  # pyright: ignore
             self.bytes = step_bytes(self.step)
-            self.sent = sum(payload.collectives(self.step.as_text()).values())
-        except jax.errors.JaxRuntimeError as error:
-            self.problem = str(error).splitlines()[0][:300]
+            self.text = self.step.as_text()
+            self.sent = sum(payload.collectives(self.text).values())
+        except (jax.errors.JaxRuntimeError, NotImplementedError, TypeError, ValueError) as error:
+            self.problem = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
         self.compile_s = time.perf_counter() - begun
         size, sent = self.bytes / 2**30, self.sent / 1e6
         say(

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 
 from jaxml.core import check
+from jaxml.dist import payload
 from jaxml.report import timing
 from jaxml.report.timing import Row
 from jaxml.tnl.config import PRESETS, TNLConfig
@@ -38,7 +39,8 @@ from jaxml.train import metric
 WEAK, TIME, FLAT = 0.95, 0.90, 0.95
 """Asked for: share of one device's speed by FSDP and with time split, slowest over fastest."""
 
-type Keep = Callable[[Sequence[Row]], None]
+type Keep = Callable[..., None]
+"""`(rows, programs=())`: writes rows, and the outlines of programs if they are asked for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,7 @@ def weak(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     name = f"{shape} B{rows * how.num}, fsdp={how.num}"
     many = program(name, all_of_them, rows * how.num, seq_len)
     compile_all([one, many], how.threads)
-    keep([*_about(one), *_about(many)])
+    keep([*_about(one), *_about(many)], [one, many])
     if not (one.fits and many.fits):
         return
     start(alone)
@@ -94,7 +96,7 @@ def over_time(how: How, lengths: Sequence[int], keep: Keep) -> None:
     ]
     compile_all([one, *many], how.threads)
     for found in (one, *many):
-        keep(_about(found))
+        keep(_about(found), [found])
     keep(_payload(how, many))
     many = [found for found in many if found.fits]
     if not (one.fits and many):
@@ -123,7 +125,7 @@ def parts(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     keep([Row(f"{how.preset}, all devices", "state_bytes", "B", need, there, limit, share)])
     compile_all(found, how.threads)
     for one in found:
-        keep(_about(one))
+        keep(_about(one), [one])
     for one in found:
         if one.fits:
             start(one.trainee)
@@ -137,7 +139,9 @@ def _about(one: Program) -> list[Row]:
     """What an update needs, beside what there is, and what it sends."""
     rows, limit = [Row(one.name, "compile_s", "s", one.compile_s)], memory_limit()
     if one.problem:
-        return [*rows, Row(f"{one.name}: {one.problem}", "not_compiled", "", 1.0)]
+        rows.append(Row(f"{one.name}: {one.problem}", "problem", "", 1.0))
+    if not one.bytes:
+        return rows
     there = None if limit is None else "a device has"
     share = None if limit is None else limit / one.bytes
     rows.append(Row(one.name, "step_bytes", "B", one.bytes, there, limit, share))
@@ -164,8 +168,8 @@ def _lengths(how: How, many: Sequence[Program]) -> str:
 
 def _payload(how: How, many: Sequence[Program]) -> list[Row]:
     """Whether collectives send as much at every length."""
-    many = [found for found in many if not found.problem]
-    if not many or not many[0].sent:
+    many = [found for found in many if found.sent]
+    if not many:
         return []
     ratio = min(one.sent for one in many) / max(one.sent for one in many)
     case = _lengths(how, many)
@@ -179,9 +183,12 @@ def measure(args: argparse.Namespace) -> list[Row]:
     """The sections asked for; the file is written after every measurement."""
     kept: list[Row] = []
 
-    def keep(rows: Sequence[Row]) -> None:
+    def keep(rows: Sequence[Row], programs: Sequence[Program] = ()) -> None:
         kept.extend(rows)
         timing.write(args.out, kept)
+        for one in programs if args.outline else ():
+            with args.outline.open("a") as file:
+                file.write(f"{one.name}\n{payload.outline(one.text)}\n\n")
 
     cfg = PRESETS[args.preset]
     if args.remat is not None:
@@ -210,6 +217,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lengths", type=int, nargs="+", default=[131_072, 524_288, 1_048_576, 4_194_304])
     add("--repeats", type=int, default=5)
     add("--threads", type=int, default=4, help="programs compiled side by side")
+    add("--outline", type=Path, help="append the collectives of every program to this file")
     add("--remat", choices=("none", "full", "dots"), default="full")
     return made
 
