@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxml.chiplet import field
 from jaxml.chiplet.config import ModelShape, Number, System
@@ -260,8 +260,8 @@ def prepared(
     padded = next(iter(filled.values())).shape[0]
     size = min(chunk, padded // (1 if mesh is None else mesh.size))
     rounding = SMOOTH if smooth else EXACT
-    if mesh is None:
-        filled = jax.device_put(filled)
+    place = None if mesh is None else NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    filled = jax.device_put(filled, place)
 
     def call() -> Report:
         found = _run(filled, base, assignment(method), rounding, max_arrays, size, mesh)

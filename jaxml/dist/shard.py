@@ -25,6 +25,19 @@ def shardings(declared: PyTree, mesh: Mesh, rules: Rules) -> PyTree:
     return jax.tree_util.tree_map_with_path(one, declared, is_leaf=param.is_param)
 
 
+def abstract(declared: PyTree, mesh: Mesh, rules: Rules) -> PyTree:
+    """Shapes, dtypes and shardings of the parameters, without an array.
+
+    Raises:
+      ValueError: a rule does not fit an array.
+    """
+
+    def one(like: jax.ShapeDtypeStruct, place: NamedSharding) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(like.shape, like.dtype, sharding=place)
+
+    return jax.tree.map(one, param.abstract(declared), shardings(declared, mesh, rules))
+
+
 def init_sharded(key: Key, declared: PyTree, mesh: Mesh, rules: Rules) -> PyTree:
     """Makes the parameters where they belong; no device ever holds more than its part.
 
@@ -62,6 +75,34 @@ def constrain(x: Array, axes: Axes, mesh: Mesh | None, rules: Rules) -> Array:
         return x
     place = NamedSharding(mesh, rules.spec(axes, x.shape, mesh))
     return jax.lax.with_sharding_constraint(x, place)
+
+
+def gather(
+    arrays: PyTree, declared: PyTree, mesh: Mesh, rules: Rules, dtype: Any = None
+) -> PyTree:
+    """Parameters as they are used: whole along `embed`, split over the other axes of the rules.
+
+    Inside jit, and layer by layer inside a scan, so that one layer is whole at a time; their
+    gradients are summed and split again. Without it the compiler may rather gather the batch.
+
+    Args:
+      arrays: parameters, or one layer of stacked ones.
+      declared: the same tree of `Param`, without the axis of the layers.
+      mesh: where they lie.
+      rules: the rules they lie by.
+      dtype: matrices that travel are converted to it before; None: as they are.
+
+    Raises:
+      ValueError: a rule does not fit an array.
+    """
+    used = rules.replace(embed=None)
+
+    def one(p: param.Param, x: Array) -> Array:
+        travels = "embed" in p.axes and len(p.axes) > 1
+        wanted = x.astype(dtype) if travels and dtype is not None else x
+        return constrain(wanted, p.axes, mesh, used)
+
+    return jax.tree.map(one, declared, arrays, is_leaf=param.is_param)
 
 
 def over[**P, R](

@@ -21,7 +21,6 @@ import jax
 from jaxml.core.types import PyTree
 from jaxml.inputs.tokenizer import Tokenizer
 from jaxml.tnl import serve
-from jaxml.tnl import train as training
 from jaxml.tnl.generate import Context
 from jaxml.tnl.language_model import LanguageModel, with_words
 
@@ -105,6 +104,8 @@ class Generator:
         Raises:
           FileNotFoundError, CheckpointError: see `train.load`.
         """
+        from jaxml.tnl import train as training  # it needs grain, which a GPU machine may lack
+
         cfg, model, params, words = training.load(folder)
         return cls(model, serve.narrow(params, cfg.model.dtype), words)
 

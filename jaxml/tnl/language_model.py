@@ -6,7 +6,7 @@ TransNormerLLM and the softmax Transformer both come in this form; so may a user
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,24 @@ from jax.core import Tracer
 
 from jaxml.core import check, param, tree
 from jaxml.core.types import Array, Key, PyTree
+from jaxml.nn import loss
+
+
+class Placement(NamedTuple):
+    """What keeps a model's arrays in their places on a mesh; by default nothing does.
+
+    Attributes:
+      rows: of activations [b, t, d].
+      weights: `(parameters, declared, dtype) ->` the parameters as they are used, see
+        `shard.gather`.
+    """
+
+    rows: Callable[[Array], Array] = lambda x: x
+    weights: Callable[[PyTree, PyTree, Any], PyTree] = lambda p, declared, dtype: p
+
+
+NOWHERE = Placement()
+"""One device, or what the compiler thinks best."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +50,8 @@ class LanguageModel:
         tokens where the mask is False (padding on the left) leave no trace.
       step: `(params, state, ids [b]) -> (hidden [b, d], state)`, one token.
       flops_per_token: `seq_len ->` operations of a training step per token; None: unknown.
+      cross_entropy: `(hidden, table, targets, mask, chunk) -> (mean, count)`, never holding all
+        logits.
       room: `state ->` tokens that can still be read into it; None: any number.
       num_words: ids that stand for something; the others, which round a table up, are never drawn.
     """
@@ -45,6 +65,7 @@ class LanguageModel:
     prefill: Callable[..., tuple[Array, Any]]
     step: Callable[[PyTree, Any, Array], tuple[Array, Any]]
     flops_per_token: Callable[[int], float] | None = None
+    cross_entropy: Callable[..., tuple[Array, Array]] = loss.chunked_cross_entropy
     room: Callable[[Any], int] | None = None
     num_words: int | None = None
 

@@ -19,7 +19,7 @@ from jaxml.nn import attention as attentions
 from jaxml.nn import embed, initializer, mlp, norm, transformer
 from jaxml.tnl import decay, flops, lrpe
 from jaxml.tnl.config import Stretch, TNLConfig
-from jaxml.tnl.language_model import LanguageModel, check_ids
+from jaxml.tnl.language_model import NOWHERE, LanguageModel, Placement, check_ids
 from jaxml_kernels.lightning_attention import lightning_attention, lightning_attention_step
 
 type Attention = Callable[..., tuple[Array, Array | None]]
@@ -105,11 +105,12 @@ def _mix(p: PyTree, cfg: TNLConfig, o: Array, gate: Array | None) -> Array:
     )
 
 
-def _block(cfg: TNLConfig, mixers: _Mixers) -> Any:
+def _block(cfg: TNLConfig, mixers: _Mixers, declared: PyTree, place: Placement) -> Any:
     def srms(x: Array) -> Array:
         return norm.srms(x, cfg.eps)
 
     def block(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Any]:
+        p, x = place.weights(p, declared, jnp.dtype(cfg.dtype)), place.rows(x)
         mixer = mixers.softmax if "attention" in p else mixers.lightning
         mixed, output = mixer(p, srms(x), inputs)
         x = x + mixed
@@ -118,17 +119,18 @@ def _block(cfg: TNLConfig, mixers: _Mixers) -> Any:
     return block
 
 
-def _run(cfg: TNLConfig, tree: PyTree, x: Array, mixers: _Mixers, memory: Any) -> tuple[Array, Any]:
+def _run(
+    cfg: TNLConfig, tree: PyTree, x: Array, mixers: _Mixers, memory: Any, place: Placement = NOWHERE
+) -> tuple[Array, Any]:
     """All layers; a mixer gets the log decay and the memory of its layer."""
     rates, outputs = decay.log_decay(cfg.num_heads, cfg.num_layers, cfg.decay_rule), []
     remat = None if cfg.remat == "none" else cfg.remat
     for index, (first, num, *_) in enumerate(cfg.stretches):
+        block = _block(cfg, mixers, _layer_params(cfg, cfg.stretches[index]), place)
         inputs = (jnp.asarray(rates[first : first + num]), memory and memory[index])
-        x, output = transformer.scan_layers(
-            _block(cfg, mixers), tree[f"stretch_{index}"], x, inputs, remat=remat
-        )
+        x, output = transformer.scan_layers(block, tree[f"stretch_{index}"], x, inputs, remat=remat)
         outputs.append(output)
-    return norm.srms(x, cfg.eps), tuple(outputs)
+    return place.rows(norm.srms(x, cfg.eps)), tuple(outputs)
 
 
 def _embed(cfg: TNLConfig, tree: PyTree, ids: Array) -> Array:
@@ -145,6 +147,7 @@ def hidden(
     positions: Array | None = None,
     attention: Attention = lightning_attention,
     implementation: attentions.Implementation = None,
+    place: Placement = NOWHERE,
 ) -> Array:
     """Final hidden states [b, t, d]; logits are their products with the embedding.
 
@@ -156,6 +159,7 @@ def hidden(
       positions: [b, t] (default 0, 1, ...); only differences within a segment matter.
       attention: the lightning attention to use, e.g. one for a mesh.
       implementation: of the softmax layers, see `jax.nn.dot_product_attention`.
+      place: keeps activations and weights in their places on a mesh.
 
     Raises:
       ValueError: ids that are not integers [b, t] inside the vocabulary.
@@ -173,7 +177,9 @@ def hidden(
         more: Any = {"segment_ids": segment_ids, "implementation": implementation}
         return attentions.apply(p["attention"], cfg.attention, x, positions=positions, **more), None
 
-    return _run(cfg, tree, _embed(cfg, tree, ids_bt), _Mixers(lightning, softmax), None)[0]
+    table = {"embed": place.weights(tree["embed"], embed.params(cfg.vocab_size, cfg.width), None)}
+    x = place.rows(_embed(cfg, table, ids_bt))
+    return _run(cfg, tree, x, _Mixers(lightning, softmax), None, place)[0]
 
 
 def start(cfg: TNLConfig, batch: int, max_len: int = 0) -> State:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 
 from jaxml.core.types import Array, Key, PyTree
-from jaxml.nn import loss
 from jaxml.tnl.language_model import LanguageModel
 from jaxml.train.step import Loss
 
@@ -26,7 +25,7 @@ def next_token(
     more = {name: batch[name] for name in ("segment_ids", "positions") if name in batch}
     mask = batch["segment_ids"] > 0 if "segment_ids" in batch else None
     hidden = model.hidden(params, batch["inputs"], **more)
-    return loss.chunked_cross_entropy(hidden, model.table(params), batch["targets"], mask, chunk)
+    return model.cross_entropy(hidden, model.table(params), batch["targets"], mask, chunk)
 
 
 def loss_fn(model: LanguageModel) -> Callable[[PyTree, Any, Key, PyTree], Loss]:

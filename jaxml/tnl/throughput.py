@@ -56,9 +56,7 @@ class Trainee:
     def compile(self, batch: Any) -> None:
         """The step for the shapes of a batch."""
         self.step = self.update.lower(self.now, batch).compile()  # pyright: ignore
-        used = self.step.memory_analysis()
-        self.bytes = used.argument_size_in_bytes + used.temp_size_in_bytes
-        self.bytes += used.output_size_in_bytes - used.alias_size_in_bytes
+        self.bytes = step_bytes(self.step)
 
     def seconds(self, batch: Any) -> float:
         """Of one update."""
@@ -68,6 +66,13 @@ class Trainee:
         if math.isnan(self.loss):
             raise RuntimeError(f"{self.name}: the loss is not a number.")
         return time.perf_counter() - begun
+
+
+def step_bytes(compiled: Any) -> int:
+    """Bytes on one device of a compiled step's arguments, results and temporaries."""
+    used = compiled.memory_analysis()
+    new = used.output_size_in_bytes - used.alias_size_in_bytes
+    return used.argument_size_in_bytes + used.temp_size_in_bytes + new
 
 
 def trainee(name: str, lm: LanguageModel, optimizer: Any = None, seed: int = 0) -> Trainee:

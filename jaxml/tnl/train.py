@@ -1,7 +1,6 @@
 """Training a language model: the shared parts put together."""
 
 import dataclasses
-import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +16,12 @@ from jaxml.dist.mesh import MeshConfig
 from jaxml.inputs import loader, tokenizer
 from jaxml.inputs.loader import Batches
 from jaxml.tnl import corpus as corpora
-from jaxml.tnl import model, objective, softmax, weights
+from jaxml.tnl import model, objective, softmax, spread, weights
 from jaxml.tnl.config import PRESETS, TNLConfig, same_size
 from jaxml.tnl.language_model import LanguageModel
 from jaxml.train import checkpoint, hooks, loop, optim, run, state
 from jaxml.train.optim import OptimConfig
 from jaxml.train.run import RunConfig
-from jaxml_kernels.lightning_attention import lightning_attention_sharded
 
 WEIGHTS = "weights.safetensors"
 """In a run's folder: imported weights to begin from, under the names of the released ones."""
@@ -88,14 +86,7 @@ def build(cfg: TrainConfig, vocab_size: int, mesh: Any = None) -> LanguageModel:
     wanted = sized(cfg, vocab_size)
     if cfg.architecture == "transformer":
         return softmax.language_model(same_size(wanted))
-    if mesh is None or mesh.shape["seq"] == 1:
-        return model.language_model(wanted)
-    if wanted.softmax_layers:
-        raise ValueError(
-            "softmax_layers cannot be combined with a mesh axis seq > 1; "
-            f"got softmax_layers={wanted.softmax_layers}."
-        )
-    return model.language_model(wanted, _split_over_time(mesh))
+    return model.language_model(wanted) if mesh is None else spread.language_model(wanted, mesh)
 
 
 def sized(cfg: TrainConfig, vocab_size: int) -> TNLConfig:
@@ -103,25 +94,6 @@ def sized(cfg: TrainConfig, vocab_size: int) -> TNLConfig:
     if cfg.vocab == "model":
         return cfg.model
     return dataclasses.replace(cfg.model, vocab_size=vocab_size)
-
-
-@functools.cache
-def _split_over_time(mesh: Any) -> model.Attention:
-    def attention(q, k, v, log_decay, *, segment_ids=None, initial_state=None, **_: Any):
-        if segment_ids is not None:
-            raise ValueError("segment_ids cannot be combined with a mesh axis seq > 1.")
-        return lightning_attention_sharded(
-            q,
-            k,
-            v,
-            log_decay,
-            mesh=mesh,
-            batch_axes=("data", "fsdp"),
-            head_axis="model",
-            initial_state=initial_state,
-        )
-
-    return attention
 
 
 def train(

@@ -1,5 +1,6 @@
 """What a training step carries: parameters, optimiser state, key and counters."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -59,7 +60,36 @@ def create(
     >>> int(state.step), state.ema["w"].tolist()
     (0, [1.0, 1.0, 1.0])
     """
+    start, arguments = _starter(optimizer, ema), (key, params, {} if extra is None else extra)
+    place = _placement(jax.eval_shape(start, *arguments), params, arguments[2])
+    return jax.jit(start, out_shardings=place)(*arguments)
 
+
+def planned(
+    params: PyTree, optimizer: optax.GradientTransformation, *, extra: PyTree = None
+) -> TrainState:
+    """Shapes, dtypes and shardings of what `create` would make, without making an array.
+
+    A step lowered with it says what it needs before anything is in memory.
+
+    Args:
+      params: tree of `jax.ShapeDtypeStruct`, with shardings on a mesh.
+      optimizer: gives the optimiser state.
+      extra: the model's other state, likewise.
+    """
+    start, more = _starter(optimizer, False), {} if extra is None else extra
+    like = jax.eval_shape(start, jax.eval_shape(lambda: jax.random.key(0)), params, more)
+    place = _placement(like, params, more)
+    if place is None:
+        return like
+    return jax.tree.map(
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), like, place
+    )
+
+
+def _starter(
+    optimizer: optax.GradientTransformation, ema: bool
+) -> Callable[[Key, PyTree, PyTree], TrainState]:
     def start(key: Key, params: PyTree, extra: PyTree) -> TrainState:
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -71,9 +101,7 @@ def create(
             num_rejected=jnp.zeros((), jnp.int32),
         )
 
-    arguments = (key, params, {} if extra is None else extra)
-    place = _placement(jax.eval_shape(start, *arguments), params, arguments[2])
-    return jax.jit(start, out_shardings=place)(*arguments)
+    return start
 
 
 def _placement(like: TrainState, params: PyTree, extra: PyTree) -> PyTree:

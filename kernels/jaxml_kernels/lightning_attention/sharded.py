@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxml_kernels.lightning_attention.api import lightning_attention
-from jaxml_kernels.lightning_attention.reference import accumulator
 
 
 def lightning_attention_local(
@@ -67,9 +66,15 @@ def lightning_attention_local(
         entering += jnp.exp(passed * rate)[:, :, None, None] * start
         final += jnp.exp(num * length * rate)[:, :, None, None] * start
     weight = jnp.exp((jnp.arange(length) + 1)[:, None] * rate)
-    q = q_bthc.astype(acc) * weight[None, :, :, None]
-    precision = "highest" if accumulator(q_bthc.dtype) == q_bthc.dtype else "default"
-    past = jnp.einsum("bthc,bhce->bthe", q, entering, precision=precision)
+    # Float16 ends at 65,504, which a state of many tokens passes.
+    narrow = q_bthc.dtype if q_bthc.dtype == jnp.bfloat16 else acc
+    past = jnp.einsum(
+        "bthc,bhce->bthe",
+        (q_bthc.astype(acc) * weight[None, :, :, None]).astype(narrow),
+        entering.astype(narrow),
+        precision="highest" if acc == q_bthc.dtype else "default",
+        preferred_element_type=acc,
+    )
     return (o.astype(acc) + past).astype(o.dtype), final
 
 
@@ -84,8 +89,10 @@ def lightning_attention_sharded(
     batch_axes: Any = None,
     head_axis: str | None = None,
     initial_state: jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    return_final_state: bool = True,
     implementation: str = "auto",
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array | None]:
     """`lightning_attention` with time split over a mesh axis, rows and heads over others if named.
 
     Args:
@@ -98,13 +105,15 @@ def lightning_attention_sharded(
       batch_axes: axis or axes for rows.
       head_axis: axis for heads.
       initial_state: [b, h, c, e].
+      segment_ids: int [b, t], only where time is not split (the axis has size 1).
+      return_final_state: as in `lightning_attention`.
       implementation: as in `lightning_attention`.
 
     Returns:
-      Outputs [b, t, h, e], split as the inputs are, and the final state [b, h, c, e].
+      Outputs [b, t, h, e], split as the inputs are, and the final state [b, h, c, e] or None.
 
     Raises:
-      ValueError: the mesh has no such axis, or does not divide t.
+      ValueError: the mesh has no such axis, or does not divide t; segments where time is split.
     """
     for name in (seq_axis, head_axis):
         if name is not None and name not in mesh.shape:
@@ -113,28 +122,31 @@ def lightning_attention_sharded(
         raise ValueError(
             f"{seq_axis}={mesh.shape[seq_axis]} must divide the length; got t={q_bthc.shape[1]}."
         )
+    alone = mesh.shape[seq_axis] == 1
+    if segment_ids is not None and not alone:
+        raise ValueError(
+            f"segment_ids cannot be combined with time split over {seq_axis}="
+            f"{mesh.shape[seq_axis]} devices."
+        )
     tokens = PartitionSpec(batch_axes, seq_axis, head_axis, None)
     state = PartitionSpec(batch_axes, head_axis, None, None)
-    if initial_state is None:
-        batch, _, heads, key_width = q_bthc.shape
-        shape = (batch, heads, key_width, v_bthe.shape[-1])
-        initial_state = jnp.zeros(shape, accumulator(q_bthc.dtype))
+    more = {"initial_state": (initial_state, state)}
+    more["segment_ids"] = (segment_ids, PartitionSpec(batch_axes, seq_axis))
+    more = {name: found for name, found in more.items() if found[0] is not None}
 
-    def body(q, k, v, rate, start):
-        return lightning_attention_local(
-            q,
-            k,
-            v,
-            rate,
-            axis_name=seq_axis,
-            initial_state=start,
-            implementation=implementation,
+    def body(q, k, v, rate, more):
+        if alone:
+            how = {"return_final_state": return_final_state, "implementation": implementation}
+            return lightning_attention(q, k, v, rate, **more, **how)
+        o, final = lightning_attention_local(
+            q, k, v, rate, axis_name=seq_axis, implementation=implementation, **more
         )
+        return o, final if return_final_state else None
 
     return jax.shard_map(
         body,
         mesh=mesh,
-        in_specs=(tokens, tokens, tokens, PartitionSpec(head_axis), state),
-        out_specs=(tokens, state),
+        in_specs=(*(tokens,) * 3, PartitionSpec(head_axis), {n: x[1] for n, x in more.items()}),
+        out_specs=(tokens, state if return_final_state else None),
         check_vma=False,
-    )(q_bthc, k_bthc, v_bthe, log_decay_h, initial_state)
+    )(q_bthc, k_bthc, v_bthe, log_decay_h, {name: x[0] for name, x in more.items()})
