@@ -9,6 +9,9 @@ from jaxml.core import check
 from jaxml.core.types import Array
 from jaxml.nn import precision
 
+AT_ONCE = 16_384
+"""Tokens whose logits are in memory at once by default."""
+
 
 def cross_entropy(
     logits: Array, labels: Array, mask: Array | None = None, label_smoothing: float = 0.0
@@ -57,7 +60,7 @@ def chunked_cross_entropy(
     embedding_vd: Array,
     labels_bt: Array,
     mask: Array | None = None,
-    chunk: int = 256,
+    chunk: int | None = None,
 ) -> tuple[Array, Array]:
     """`cross_entropy(x @ embedding.T, labels, mask)` with at most [b, chunk, v] logits in memory.
 
@@ -69,7 +72,9 @@ def chunked_cross_entropy(
       embedding_vd: [v, d]; products are taken in the dtype of `x_btd`, summed in float32.
       labels_bt: integers [b, t].
       mask: [b, t], True = keep (default: all).
-      chunk: time steps at a time; chunking over time keeps a batch sharded over b balanced.
+      chunk: time steps at a time; chunking over time keeps a batch sharded over b balanced. None:
+        `AT_ONCE` tokens of all rows together, at least 256 steps. Every chunk reads and writes the
+        whole gradient of the table, so that few tokens at a time cost a long row its speed.
 
     Returns:
       The mean in nats and the number kept, both float32 [].
@@ -80,6 +85,8 @@ def chunked_cross_entropy(
     sizes = check.shape("x_btd", x_btd, ["b", "t", "d"])
     check.shape("embedding_vd", embedding_vd, ["v", sizes["d"]])
     check.shape("labels_bt", labels_bt, [sizes["b"], sizes["t"]])
+    if chunk is None:
+        chunk = max(256, AT_ONCE // max(sizes["b"], 1))
     check.positive(chunk=chunk)
     mask = _mask_like(labels_bt, mask)
     count = jnp.sum(mask, dtype=precision.accumulator(x_btd.dtype))

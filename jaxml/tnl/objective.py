@@ -11,7 +11,7 @@ from jaxml.train.step import Loss
 
 
 def next_token(
-    model: LanguageModel, params: PyTree, batch: Mapping[str, Array], chunk: int = 512
+    model: LanguageModel, params: PyTree, batch: Mapping[str, Array], chunk: int | None = None
 ) -> tuple[Array, Array]:
     """Mean nats per target token and the number of targets.
 
@@ -20,7 +20,7 @@ def next_token(
       params: its parameters.
       batch: `inputs` and `targets` int [b, t]; optional `segment_ids` (0 marks padding, which is
         not counted) and `positions`.
-      chunk: time steps whose logits are in memory at once.
+      chunk: time steps whose logits are in memory at once, see `loss.chunked_cross_entropy`.
     """
     more = {name: batch[name] for name in ("segment_ids", "positions") if name in batch}
     mask = batch["segment_ids"] > 0 if "segment_ids" in batch else None

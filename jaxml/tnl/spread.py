@@ -59,7 +59,12 @@ def placement(mesh: Mesh) -> Placement:
 
 
 def cross_entropy(
-    mesh: Mesh, x_btd: Array, table_vd: Array, labels_bt: Array, mask: Array | None, chunk: int
+    mesh: Mesh,
+    x_btd: Array,
+    table_vd: Array,
+    labels_bt: Array,
+    mask: Array | None,
+    chunk: int | None,
 ) -> tuple[Array, Array]:
     """`loss.chunked_cross_entropy`, every device over its own tokens; the table may be split."""
     axes = tuple(axis for axis in AXES if mesh.shape[axis] > 1)

@@ -1,9 +1,11 @@
 """Sequence parallelism: each device holds a contiguous stretch of time.
 
-Every device runs its stretch from a zero state; the stretches' states (whose size does not depend
-on the length) are gathered once, and each device adds what the past contributes (LASP-2).
+What every stretch adds to the state is one product of matrices; these sums (whose size does not
+depend on the length) are gathered once, and each device runs its stretch from the state that enters
+it (LASP-2). The backward pass does the same from the end.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxml_kernels.lightning_attention.api import lightning_attention
+from jaxml_kernels.lightning_attention.reference import accumulator
 
 
 def lightning_attention_local(
@@ -37,45 +40,77 @@ def lightning_attention_local(
     Returns:
       Local outputs, and the state after the whole sequence, the same on each device.
     """
-    o, own = lightning_attention(
-        q_bthc,
-        k_bthc,
-        v_bthe,
-        log_decay_h,
-        return_final_state=True,
-        implementation=implementation,
-    )
-    assert own is not None  # asked for above
-    acc, length = own.dtype, q_bthc.shape[1]
-    states = jax.lax.all_gather(own, axis_name)  # [p, b, h, c, e]
-    num, rank = states.shape[0], jax.lax.axis_index(axis_name)
-    rate = log_decay_h.astype(acc)[None, :]
-    before = jnp.arange(num)[:, None] > jnp.arange(num)[None, :]
-    gap = jnp.arange(num)[:, None] - 1 - jnp.arange(num)[None, :]
-    factor = jnp.exp(jnp.where(before, gap, 0)[..., None] * length * rate[None]) * before[..., None]
-    entering = jnp.einsum("jh,jbhce->bhce", factor[rank], states, precision="highest")
-    final = jnp.einsum(
-        "jh,jbhce->bhce",
-        jnp.exp(jnp.arange(num - 1, -1, -1)[:, None] * length * rate),
-        states,
-        precision="highest",
-    )
-    if initial_state is not None:
-        start = initial_state.astype(acc)
-        passed = (rank * length).astype(acc)
-        entering += jnp.exp(passed * rate)[:, :, None, None] * start
-        final += jnp.exp(num * length * rate)[:, :, None, None] * start
-    weight = jnp.exp((jnp.arange(length) + 1)[:, None] * rate)
-    # Float16 ends at 65,504, which a state of many tokens passes.
-    narrow = q_bthc.dtype if q_bthc.dtype == jnp.bfloat16 else acc
-    past = jnp.einsum(
-        "bthc,bhce->bthe",
-        (q_bthc.astype(acc) * weight[None, :, :, None]).astype(narrow),
-        entering.astype(narrow),
-        precision="highest" if acc == q_bthc.dtype else "default",
+    acc = accumulator(q_bthc.dtype)
+    if initial_state is None:
+        batch, _, heads, key_width = q_bthc.shape
+        initial_state = jnp.zeros((batch, heads, key_width, v_bthe.shape[-1]), acc)
+    start = initial_state.astype(acc)
+    return _local(axis_name, implementation, q_bthc, k_bthc, v_bthe, log_decay_h, start)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _local(axis_name, implementation, q, k, v, log_decay, start):
+    return _save(axis_name, implementation, q, k, v, log_decay, start)[0]
+
+
+def _save(axis_name, implementation, q, k, v, log_decay, start):
+    length = q.shape[1]
+    own = _sums(k, v, jnp.arange(length - 1, -1, -1), log_decay)
+    entering, final = _carried(own, start, log_decay, length, axis_name)
+
+    def run(*arguments):
+        *arguments, state = arguments
+        how = {"return_final_state": True, "implementation": implementation}
+        return lightning_attention(*arguments, initial_state=state, **how)
+
+    (o, _), pull = jax.vjp(run, q, k, v, log_decay, entering)
+    return (o, final), (pull, q, log_decay)
+
+
+def _pull(axis_name, implementation, saved, cotangents):
+    """The chain of stretches backward: each gets the cotangent of the state that leaves it."""
+    (pull, q, log_decay), (do, d_final) = saved, cotangents
+    length = q.shape[1]
+    d_final = jax.lax.psum(d_final, axis_name)  # every device is handed its share
+    back = _sums(q, do, jnp.arange(1, length + 1), log_decay)
+    leaving, _ = _carried(back, d_final, log_decay, length, axis_name, reverse=True)
+    *found, d_start = pull((do, leaving))
+    first = jax.lax.axis_index(axis_name) == 0
+    return *found, jnp.where(first, d_start, 0)
+
+
+_local.defvjp(_save, _pull)
+
+
+def _sums(k, v, powers, log_decay):
+    """`sum_t lam^powers[t] k_t v_t`, [b, h, c, e]: what a stretch adds to a state, one product."""
+    acc = accumulator(k.dtype)
+    weight = jnp.exp(powers[:, None] * log_decay.astype(acc)[None, :])
+    return jnp.einsum(
+        "bthc,bthe->bhce",
+        (k.astype(acc) * weight[None, :, :, None]).astype(k.dtype),
+        v,
+        precision="highest" if acc == k.dtype else "default",
         preferred_element_type=acc,
     )
-    return (o.astype(acc) + past).astype(o.dtype), final
+
+
+def _carried(own, start, log_decay, length, axis_name, reverse=False):
+    """The state that enters this stretch, and the one that leaves the last, from all sums."""
+    states = jax.lax.all_gather(own, axis_name)  # [p, b, h, c, e]
+    num, rank = states.shape[0], jax.lax.axis_index(axis_name)
+    if reverse:
+        states, rank = states[::-1], num - 1 - rank
+    rate, order = length * log_decay.astype(own.dtype)[None, :], jnp.arange(num)
+
+    def upto(stop):
+        """After the first `stop` stretches of the sweep."""
+        gap = stop - 1 - order
+        factor = jnp.where(gap[:, None] >= 0, jnp.exp(jnp.maximum(gap, 0)[:, None] * rate), 0)
+        added = jnp.einsum("jh,jbhce->bhce", factor, states, precision="highest")
+        return added + jnp.exp(stop * rate)[:, :, None, None] * start
+
+    return upto(rank), upto(num)
 
 
 def lightning_attention_sharded(
