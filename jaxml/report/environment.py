@@ -38,14 +38,14 @@ def _version(package: str) -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout this code lies in, `+` if it was changed since.
+    """The commit of this code, `+` if it was changed since.
 
-    Where there is no checkout (a copy on another machine), what `JAXML_COMMIT` says, else a file
-    `COMMIT` beside the package; else "unknown".
+    What `JAXML_COMMIT` says, for copies on another machine; else that of the checkout this code
+    lies in; else a file `COMMIT` beside the package; else "unknown".
     """
     root = Path(__file__).resolve().parents[2]
-    told = os.environ.get("JAXML_COMMIT") or _text(root / "COMMIT")
-    return _of_checkout(root) or told or "unknown"
+    told = os.environ.get("JAXML_COMMIT")
+    return told or _of_checkout(root) or _text(root / "COMMIT") or "unknown"
 
 
 def _of_checkout(root: Path) -> str:
