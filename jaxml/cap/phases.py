@@ -111,14 +111,30 @@ class Run:
         """The training set on the device."""
         return tuple(jnp.asarray(x) for x in self.task.train)
 
-    def rows(self, room: int) -> steps.Rows:
-        """The examples and candidates of the steps; `room` is of the bank of snapshots."""
-        num, contrast = len(self.task.train.label), self.cfg.contrast
+    @functools.cached_property
+    def short(self) -> tuple[Any, ...]:
+        """The same at half the length, for batches of examples that fit it."""
+        return tuple(jnp.asarray(x) for x in self.task.train.cut(self._half))
+
+    @property
+    def _half(self) -> int:
+        return -(-self.task.train.ids.shape[1] // 2)
+
+    def examples_for(self, index: np.ndarray) -> tuple[Any, ...]:
+        """The training set, no longer than the batch needs; one length where none are grouped."""
+        grouped = self.cfg.tune.group > 1
+        fits = grouped and self.task.train.lengths[index].max() <= self._half
+        return self.short if fits else self.examples
+
+    def rows(self, room: int = 0) -> steps.Rows:
+        """Examples and candidates of the steps; `room` is of the bank of snapshots, 0: dense."""
+        tune, lengths = self.cfg.tune, self.task.train.lengths
+        num, contrast = len(lengths), self.cfg.contrast
         extra = {}
-        if contrast is not None:  # no more than there are examples
+        if contrast is not None and room > 0:  # no more than there are examples
             each = {"pre": 1, "snap": room, "fine": 1}
             extra = {n: min(contrast.extra // r, num) for n, r in each.items()}
-        return steps.Rows(num, self.cfg.tune.batch_size, self.cfg.seed, extra)
+        return steps.Rows(lengths, tune.batch_size, self.cfg.seed, extra, tune.group)
 
     def fixed(self, teacher: Teacher, snap: Bank) -> dict[str, Any]:
         """The part of a batch that stays."""
@@ -144,10 +160,11 @@ class Run:
     ) -> TrainState:
         """Steps up to step `until`, from the checkpoint of that name where there is one."""
         update = steps.compiled(plan)
-        fixed = {**fixed, "train": self.examples}
 
         def step(now: TrainState, batch: Any) -> Any:
-            return update(now, {**batch, **fixed, "index": self.placed(batch["index"])})
+            index = batch["index"]
+            given = {"train": self.examples_for(index), "index": self.placed(index)}
+            return update(now, {**batch, **fixed, **given})
 
         before, every = int(now.step), max(until // 25, 1)
         watch = hooks.Every(self._note(name), every)

@@ -70,11 +70,10 @@ def teach(
     key = jax.random.key(cfg.seed)
     first = encoders.classifier(key, encoder, task.num_classes)
     plan = steps.plan_of(cfg, encoder.cfg, dense=True)
-    rows = steps.Rows(len(task.train.label), cfg.tune.batch_size, cfg.seed, {})
     run = Run(cfg, encoder.cfg, task, folder, say, mesh=mesh)
     pre = run.answers(first)
     now = run.begin(plan, first, rng.fold(key, "dense"))
-    now = run.fit("dense", plan, now, rows, plan.total, {})
+    now = run.fit("dense", plan, now, run.rows(), plan.total, {})
     fine = run.answers(now.params)
     label = jnp.asarray(task.train.label)
     reps = {"pre": pre.reps, "fine": fine.reps}
@@ -125,7 +124,7 @@ def prune(
         run.curve,
         params["encoder"],
     )
-    say(f"{cfg.prune.method}: {found.sparsity}; test {found.test:.2f} %")
+    say(f"{cfg.prune.method}: {found.sparsity}; valid {found.valid:.2f}, test {found.test:.2f} %")
     return found
 
 
@@ -157,10 +156,10 @@ def _structured(run: Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, M
         now = run.begin(plan, params, rng.fold(key, "round", number))
         now = run.fit(f"round{number}", plan, now, rows, plan.total, fixed)
         params = now.params
-        valid = run.score(
-            {**params, "encoder": fold_masks(params["encoder"], masks)}, run.task.valid
-        )
-        run.say(f"round {number + 1}, {percent:.0f} % removed: validation {valid:.2f} %")
+        if number + 1 < len(percents):  # the last one is scored by `prune`
+            folded = {**params, "encoder": fold_masks(params["encoder"], masks)}
+            valid = run.score(folded, run.task.valid)
+            run.say(f"round {number + 1}, {percent:.0f} % removed: validation {valid:.2f} %")
     return params, masks
 
 
