@@ -28,7 +28,7 @@ def test_neither_suspects_nor_labels_move_suite_or_threshold(measured, built, da
     found = evaluate.evaluate_zoo(zoo._replace(entries=kept), other, cfg).calibrations["victim0"]
     np.testing.assert_array_equal(found.suite.rows, want.suite.rows)
     for test, mark in want.thresholds.items():
-        assert found.thresholds[test].value == pytest.approx(mark.value, rel=1e-4)
+        assert found.thresholds[test].value == pytest.approx(mark.value, rel=5e-3)  # float32
 
 
 def test_only_the_abstract_is_quoted():
