@@ -123,12 +123,12 @@ def take(array: Any, ids: Array) -> Array:
     never the bank.
     """
     if not isinstance(array, Rows):
-        return jnp.take(jnp.asarray(array), ids, axis=0)
+        return jnp.take(jnp.asarray(array), ids, axis=0, mode="clip")
 
     def body(local: Array, ids: Array) -> Array:
         place = ids - jax.lax.axis_index(array.axis) * local.shape[0]
         mine = (place >= 0) & (place < local.shape[0])
-        rows = jnp.take(local, jnp.clip(place, 0, local.shape[0] - 1), axis=0)
+        rows = jnp.take(local, place, axis=0, mode="clip")
         keep = mine.reshape(-1, *(1,) * (local.ndim - 1))
         return jax.lax.psum(jnp.where(keep, rows, jnp.zeros_like(rows)), array.axis)
 

@@ -25,7 +25,7 @@ LAPTOP = {
                  NONE, "none", "% of the dense model's accuracy",
                  at_least(95, "our mark: CAP, 3 rounds of 40 steps")),
         _promise("losses-fall", "All three contrastive losses fall during pruning",
-                 NONE, "none", "smallest relative fall of PrC, SnC and FiC within a round",
+                 NONE, "none", "smallest relative fall of PrC, SnC and FiC over the run",
                  at_least(0.0, "mean of the last quarter below that of the first")),
         _promise("speed", "The model at half its heads and neurons is faster",
                  NONE, "none", "x, dense over compacted",

@@ -114,6 +114,8 @@ class TuneConfig:
       weight_kd: of the distillation; weights as published.
       temperature: of the distillation.
       dtype: of the computation.
+      group: steps whose examples are sorted by length together; batches of short sentences are
+        then computed at half the length. 1: none are.
     """
 
     batch_size: int = 32
@@ -128,9 +130,11 @@ class TuneConfig:
     weight_kd: float = 0.9
     temperature: float = 2.0
     dtype: Literal["float32", "bfloat16"] = "float32"
+    group: int = 1
 
     def __post_init__(self):
         check.types(self)
+        check.positive(group=self.group)
         check.positive(batch_size=self.batch_size, lr=self.lr, dense_lr=self.dense_lr)
         check.positive(dense_steps=self.dense_steps, steps=self.steps, score_lr=self.score_lr)
         check.positive(temperature=self.temperature)
@@ -188,7 +192,7 @@ def check_comparable(*runs: CAPConfig) -> None:
             )
 
 
-_LAPTOP = TuneConfig(16, 100, 40, 5e-5, 1e-4)
+_LAPTOP = TuneConfig(16, 100, 40, 5e-5, 1e-4, group=8)
 PRESETS: dict[str, CAPConfig] = {
     "tiny": CAPConfig(
         PruneConfig("structured", 0.5, 2, calibration=16, start="fine"),

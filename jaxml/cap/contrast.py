@@ -30,16 +30,18 @@ class Contrast(NamedTuple):
 
 
 class Candidates(NamedTuple):
-    """What anchors are compared with.
+    """The rows of a bank that anchors are compared with, beside the batch's own copies.
 
     Attributes:
-      vectors: [k, d], the first b of them the batch's own copies; no gradient flows into them.
+      vectors: [k, d] as stored; no gradient flows into them.
+      inverse: 1 / norm of each, float32 [k].
       ids: example of each, int [k].
       labels: class of each, int [k], or None.
-      valid: [k], False for rows of a bank that are not filled.
+      valid: [k], False for rows that are not filled.
     """
 
     vectors: Array
+    inverse: Array
     ids: Array
     labels: Array | None
     valid: Array
@@ -48,25 +50,30 @@ class Candidates(NamedTuple):
 def normalise(x: Array, eps: float = 1e-12) -> Array:
     """Vectors [..., d] divided by their Euclidean norm, in float32 or better."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), eps))
+    return x * _inverse_norm(x, eps)
 
 
-def candidates(
-    z_bd: Array, bank: Bank, ids_b: Array, labels_b: Array | None, extra_ids: Array
-) -> Candidates:
-    """The b + (b + e) r candidates of a batch, bank rows in the order example, representation."""
+def _inverse_norm(x: Array, eps: float = 1e-12) -> Array:
+    return jax.lax.rsqrt(jnp.maximum(jnp.sum(x * x, -1, keepdims=True), eps))
+
+
+def candidates(bank: Bank, ids_b: Array, labels_b: Array | None, extra_ids: Array) -> Candidates:
+    """The (b + e) r candidates from a bank, in the order example, representation."""
     every = jnp.concatenate([ids_b, extra_ids])
-    rows = jax.lax.stop_gradient(normalise(take(bank.reps, every)))
-    num_reps, own = rows.shape[1], jax.lax.stop_gradient(z_bd)
+    rows = jax.lax.stop_gradient(take(bank.reps, every))
+    num_reps = rows.shape[1]
+    vectors = rows.reshape(-1, rows.shape[-1])
+    vectors = vectors.astype(jnp.promote_types(vectors.dtype, jnp.float32))
     known = None if labels_b is None or bank.labels is None else take(bank.labels, extra_ids)
     filled = jnp.arange(num_reps) < (num_reps if bank.count is None else bank.count)
     return Candidates(
-        jnp.concatenate([own, rows.reshape(-1, rows.shape[-1]).astype(own.dtype)]),
-        jnp.concatenate([ids_b, jnp.repeat(every, num_reps)]),
+        vectors,
+        _inverse_norm(vectors)[:, 0],
+        jnp.repeat(every, num_reps),
         None
         if labels_b is None or known is None
-        else jnp.concatenate([labels_b, jnp.repeat(jnp.concatenate([labels_b, known]), num_reps)]),
-        jnp.concatenate([jnp.ones(len(ids_b), bool), jnp.tile(filled, len(every))]),
+        else jnp.repeat(jnp.concatenate([labels_b, known]), num_reps),
+        jnp.tile(filled, len(every)),
     )
 
 
@@ -99,21 +106,22 @@ def contrastive_loss(
     True
     """
     _check(reps_bd, bank, ids_b, labels_b, extra_ids, cfg)
-    z = normalise(reps_bd)
-    found = candidates(z, bank, ids_b, labels_b, extra_ids)
-    scores = z @ found.vectors.T / cfg.tau
-    allowed = found.valid[None] & ~jnp.eye(len(z), scores.shape[1], dtype=bool)
+    z, rows = normalise(reps_bd), candidates(bank, ids_b, labels_b, extra_ids)
+    cosines = z @ jax.lax.stop_gradient(z).T, (z @ rows.vectors.T) * rows.inverse[None]
+    scores = jnp.concatenate(cosines, 1) / cfg.tau
+    valid = jnp.concatenate([jnp.ones(len(z), bool), rows.valid])
+    allowed = valid[None] & ~jnp.eye(*scores.shape, dtype=bool)
     denominator = jax.nn.logsumexp(scores, -1, where=allowed)
     filled = 1.0 if bank.count is None else (bank.count > 0).astype(scores.dtype)
 
     def term(mine: Array, theirs: Array) -> Array:
-        positive = allowed & (mine[:, None] == theirs[None])
+        positive = allowed & (mine[:, None] == jnp.concatenate([mine, theirs])[None])
         return filled * _reduce(scores, denominator, positive, cfg.reduction)
 
-    unsup = term(ids_b, found.ids)
-    if labels_b is None or found.labels is None:
+    unsup = term(ids_b, rows.ids)
+    if labels_b is None or rows.labels is None:
         return Contrast(unsup, jnp.zeros_like(unsup))
-    return Contrast(unsup, term(labels_b, found.labels))
+    return Contrast(unsup, term(labels_b, rows.labels))
 
 
 def _reduce(scores: Array, denominator: Array, positive: Array, reduction: Reduction) -> Array:

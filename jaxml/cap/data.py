@@ -40,9 +40,18 @@ class Examples(NamedTuple):
     types: np.ndarray
     label: np.ndarray
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each, int [n]."""
+        return (self.ids != 0).sum(1)
+
     def rows(self, which: Any) -> "Examples":
         """Some of them."""
         return Examples(*(x[which] for x in self))
+
+    def cut(self, width: int) -> "Examples":
+        """At most so many tokens of each."""
+        return self._replace(ids=self.ids[:, :width], types=self.types[:, :width])
 
 
 class Task(NamedTuple):

@@ -1,6 +1,6 @@
 """What a model says of many examples: representations, answers, accuracy, probing.
 
-Examples are run in blocks of one size; those that fit half the length are run at half the length.
+Examples are run in blocks of one size, each at the next of four lengths that it fits.
 """
 
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxml.cap import encoder as encoders
 from jaxml.cap.data import Examples, Task
-from jaxml.cap.encoder import PAD, Align
+from jaxml.cap.encoder import Align
 from jaxml.core import rng
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.models import logistic
@@ -41,7 +41,7 @@ def answers(
     *,
     align: Align = "mean",
     dtype: str = "float32",
-    block: int = 256,
+    block: int | None = None,
 ) -> Answers:
     """A model without dropout over examples, in their order.
 
@@ -51,14 +51,15 @@ def answers(
       examples: n of them.
       align: what represents a sentence.
       dtype: of the computation.
-      block: examples at a time.
+      block: examples at a time; None: 64, or 256 of many.
     """
-    length = (examples.ids != PAD).sum(1)
-    full = examples.ids.shape[1]
-    half = -(-full // 2)
-    short = length <= half
+    block = block or (64 if len(examples.label) < 5000 else 256)
+    length, full = examples.lengths, examples.ids.shape[1]
+    widths = sorted({-(-full * quarter // 4) for quarter in (1, 2, 3, 4)})
+    fits = np.searchsorted(widths, length)
     found: list[tuple[np.ndarray, Any]] = []
-    for rows, width in ((np.flatnonzero(short), half), (np.flatnonzero(~short), full)):
+    for place, width in enumerate(widths):
+        rows = np.flatnonzero(fits == place)
         for start in range(0, len(rows), block):
             chosen = rows[start : start + block]
             padded = np.pad(chosen, (0, block - len(chosen)), mode="edge")

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxml.cap import encoder as encoders
 from jaxml.cap import evaluate, steps
-from jaxml.cap.bank import Bank
+from jaxml.cap.bank import Bank, shard
 from jaxml.cap.config import MODULES, CAPConfig
 from jaxml.cap.data import Task
-from jaxml.core import tree, weights
+from jaxml.core import check, tree, weights
 from jaxml.core.types import PyTree
 from jaxml.models.bert import BertConfig
 from jaxml.train import checkpoint, hooks, logs, loop, state
@@ -62,6 +63,7 @@ class Run:
       say: prints progress.
       done: updates made in all phases.
       curve: metrics of all phases by step.
+      mesh: batches and banks are split over its `data` axis; None: one device.
     """
 
     cfg: CAPConfig
@@ -71,6 +73,25 @@ class Run:
     say: Say
     done: int = 0
     curve: list[dict[str, float]] = dataclasses.field(default_factory=list)
+    mesh: Mesh | None = None
+
+    def __post_init__(self):
+        if self.mesh is not None:
+            check.divides(mesh_data=self.mesh.shape["data"], batch_size=self.cfg.tune.batch_size)
+
+    def placed(self, index: np.ndarray) -> Any:
+        """Numbers of examples [..., b], the last axis split over the mesh."""
+        if self.mesh is None:
+            return index
+        axes = PartitionSpec(*(None,) * (index.ndim - 1), "data")
+        return jax.device_put(index, NamedSharding(self.mesh, axes))
+
+    def begin(self, plan: steps.Plan, params: PyTree, key: Any) -> TrainState:
+        """`begin`, on every device."""
+        start = begin(plan, params, key)
+        if self.mesh is None:
+            return start
+        return jax.device_put(start, NamedSharding(self.mesh, PartitionSpec()))
 
     def answers(self, params: PyTree, part: Any = None) -> evaluate.Answers:
         """Representations and logits without dropout, by default of the training set."""
@@ -90,14 +111,30 @@ class Run:
         """The training set on the device."""
         return tuple(jnp.asarray(x) for x in self.task.train)
 
-    def rows(self, room: int) -> steps.Rows:
-        """The examples and candidates of the steps; `room` is of the bank of snapshots."""
-        num, contrast = len(self.task.train.label), self.cfg.contrast
+    @functools.cached_property
+    def short(self) -> tuple[Any, ...]:
+        """The same at half the length, for batches of examples that fit it."""
+        return tuple(jnp.asarray(x) for x in self.task.train.cut(self._half))
+
+    @property
+    def _half(self) -> int:
+        return -(-self.task.train.ids.shape[1] // 2)
+
+    def examples_for(self, index: np.ndarray) -> tuple[Any, ...]:
+        """The training set, no longer than the batch needs; one length where none are grouped."""
+        grouped = self.cfg.tune.group > 1
+        fits = grouped and self.task.train.lengths[index].max() <= self._half
+        return self.short if fits else self.examples
+
+    def rows(self, room: int = 0) -> steps.Rows:
+        """Examples and candidates of the steps; `room` is of the bank of snapshots, 0: dense."""
+        tune, lengths = self.cfg.tune, self.task.train.lengths
+        num, contrast = len(lengths), self.cfg.contrast
         extra = {}
-        if contrast is not None:  # no more than there are examples
+        if contrast is not None and room > 0:  # no more than there are examples
             each = {"pre": 1, "snap": room, "fine": 1}
             extra = {n: min(contrast.extra // r, num) for n, r in each.items()}
-        return steps.Rows(num, self.cfg.tune.batch_size, self.cfg.seed, extra)
+        return steps.Rows(lengths, tune.batch_size, self.cfg.seed, extra, tune.group)
 
     def fixed(self, teacher: Teacher, snap: Bank) -> dict[str, Any]:
         """The part of a batch that stays."""
@@ -105,7 +142,10 @@ class Run:
         if self.cfg.contrast is not None:
             contrast = self.cfg.contrast
             both = jnp.array([contrast.weight_unsup, contrast.weight_sup])
-            given["banks"] = {**teacher.banks, "snap": snap}
+            banks = {**teacher.banks, "snap": snap}
+            given["banks"] = {
+                n: b if self.mesh is None else shard(b, self.mesh) for n, b in banks.items()
+            }
             given["weights"] = {m: both * (m in contrast.modules) for m in MODULES}
         return given
 
@@ -120,10 +160,11 @@ class Run:
     ) -> TrainState:
         """Steps up to step `until`, from the checkpoint of that name where there is one."""
         update = steps.compiled(plan)
-        fixed = {**fixed, "train": self.examples}
 
         def step(now: TrainState, batch: Any) -> Any:
-            return update(now, {**batch, **fixed})
+            index = batch["index"]
+            given = {"train": self.examples_for(index), "index": self.placed(index)}
+            return update(now, {**batch, **fixed, **given})
 
         before, every = int(now.step), max(until // 25, 1)
         watch = hooks.Every(self._note(name), every)

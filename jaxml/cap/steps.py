@@ -186,15 +186,38 @@ def _compiled(plan: Plan) -> step.Step:
 
 
 class Rows(Iterator[dict[str, Any]]):
-    """What changes from step to step: examples, further candidates by module, the number."""
+    """What changes from step to step: examples, further candidates by module, the number.
 
-    def __init__(self, num: int, batch_size: int, seed: int, extra: dict[str, int]):
-        self.order, self.size, self.seed = Order(num, seed), batch_size, seed
-        self.extra, self.number = extra, 0
+    With `group` > 1 the examples of so many steps are sorted by length among themselves, so that
+    a batch is of one kind of length; which batch comes when is drawn.
+
+    Args:
+      lengths: tokens of each example, int [n].
+      batch_size: examples of a step.
+      seed: of everything drawn.
+      extra: number of further candidates by module.
+      group: steps whose examples are sorted together.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        batch_size: int,
+        seed: int,
+        extra: dict[str, int],
+        group: int = 1,
+    ):
+        self.order, self.size, self.seed = Order(len(lengths), seed), batch_size, seed
+        self.lengths, self.extra, self.group, self.number = lengths, extra, group, 0
 
     def __next__(self) -> dict[str, Any]:
-        start = self.number * self.size
-        _, index = self.order.at(np.arange(start, start + self.size))
+        window, place = divmod(self.number, self.group)
+        many = self.group * self.size
+        _, rows = self.order.at(np.arange(window * many, (window + 1) * many))
+        if self.group > 1:
+            rows = rows[np.argsort(self.lengths[rows], kind="stable")]
+            place = generator(self.seed, "group", window).permutation(self.group)[place]
+        index = rows[place * self.size : (place + 1) * self.size]
         drawn = {
             name: draw_extra(generator(self.seed, name, self.number), self.order.size, num)
             for name, num in self.extra.items()

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxml.cap import encoder as encoders
 from jaxml.cap import evaluate, steps
@@ -23,7 +24,7 @@ from jaxml.cap.count import Sparsity, kernels, sparsity
 from jaxml.cap.data import Task
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.importance import Masks, first_order_importance, full_masks, structured_step
-from jaxml.cap.phases import Run, Say, Teacher, begin
+from jaxml.cap.phases import Run, Say, Teacher
 from jaxml.core import rng
 from jaxml.core.types import PyTree
 
@@ -55,17 +56,24 @@ class Pruned(NamedTuple):
 
 
 def teach(
-    encoder: Encoder, task: Task, cfg: CAPConfig, folder: Path | None = None, say: Say = print
+    encoder: Encoder,
+    task: Task,
+    cfg: CAPConfig,
+    folder: Path | None = None,
+    say: Say = print,
+    mesh: Mesh | None = None,
 ) -> Teacher:
-    """Fine-tunes the dense encoder and fills the banks of the pre-trained and the tuned one."""
+    """Fine-tunes the dense encoder and fills the banks of the pre-trained and the tuned one.
+
+    Arguments as in `prune`.
+    """
     key = jax.random.key(cfg.seed)
     first = encoders.classifier(key, encoder, task.num_classes)
     plan = steps.plan_of(cfg, encoder.cfg, dense=True)
-    rows = steps.Rows(len(task.train.label), cfg.tune.batch_size, cfg.seed, {})
-    run = Run(cfg, encoder.cfg, task, folder, say)
+    run = Run(cfg, encoder.cfg, task, folder, say, mesh=mesh)
     pre = run.answers(first)
-    now = begin(plan, first, rng.fold(key, "dense"))
-    now = run.fit("dense", plan, now, rows, plan.total, {})
+    now = run.begin(plan, first, rng.fold(key, "dense"))
+    now = run.fit("dense", plan, now, run.rows(), plan.total, {})
     fine = run.answers(now.params)
     label = jnp.asarray(task.train.label)
     reps = {"pre": pre.reps, "fine": fine.reps}
@@ -82,6 +90,7 @@ def prune(
     cfg: CAPConfig,
     folder: Path | None = None,
     say: Say = print,
+    mesh: Mesh | None = None,
 ) -> Pruned:
     """Prunes by the configured method, with the teacher's answers and, if configured, contrast.
 
@@ -92,12 +101,14 @@ def prune(
       cfg: the run.
       folder: of this run, to go on in; None: nothing is written.
       say: prints progress.
+      mesh: splits batches and banks over its `data` axis, which must divide the batch; parameters
+        are on every device.
 
     Raises:
-      ValueError: an impossible pruning (see `structured_step`).
+      ValueError: an impossible pruning (see `structured_step`), or a batch that does not divide.
       FolderInUseError: another process writes to the folder.
     """
-    run = Run(cfg, encoder.cfg, task, folder, say)
+    run = Run(cfg, encoder.cfg, task, folder, say, mesh=mesh)
     grow = _structured if cfg.prune.method == "structured" else _gradual
     params, masks = grow(run, encoder, teacher)
     folded = {**params, "encoder": fold_masks(params["encoder"], masks)}
@@ -113,7 +124,7 @@ def prune(
         run.curve,
         params["encoder"],
     )
-    say(f"{cfg.prune.method}: {found.sparsity}; test {found.test:.2f} %")
+    say(f"{cfg.prune.method}: {found.sparsity}; valid {found.valid:.2f}, test {found.test:.2f} %")
     return found
 
 
@@ -142,13 +153,13 @@ def _structured(run: Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, M
         snap = dataclasses.replace(snap, reps=begun["snap"], count=jnp.int32(number))
         rows = run.rows(snap.reps.shape[1])
         fixed = {**run.fixed(teacher, snap), "masks": masks}
-        now = begin(plan, params, rng.fold(key, "round", number))
+        now = run.begin(plan, params, rng.fold(key, "round", number))
         now = run.fit(f"round{number}", plan, now, rows, plan.total, fixed)
         params = now.params
-        valid = run.score(
-            {**params, "encoder": fold_masks(params["encoder"], masks)}, run.task.valid
-        )
-        run.say(f"round {number + 1}, {percent:.0f} % removed: validation {valid:.2f} %")
+        if number + 1 < len(percents):  # the last one is scored by `prune`
+            folded = {**params, "encoder": fold_masks(params["encoder"], masks)}
+            valid = run.score(folded, run.task.valid)
+            run.say(f"round {number + 1}, {percent:.0f} % removed: validation {valid:.2f} %")
     return params, masks
 
 
@@ -186,7 +197,7 @@ def _importance(
     index = np.arange(used, dtype=np.int32).reshape(-1, size)
     rows = run.rows(snap.reps.shape[1])
     extra = [next(rows)["extra"] for _ in index]
-    batches = {"index": index, "extra": jax.tree.map(lambda *x: np.stack(x), *extra)}
+    batches = {"index": run.placed(index), "extra": jax.tree.map(lambda *x: np.stack(x), *extra)}
     fixed = {**run.fixed(teacher, snap), "train": run.examples}
     return _importance_of(plan, params, masks, batches, fixed)
 
@@ -210,7 +221,7 @@ def _gradual(run: Run, encoder: Encoder, teacher: Teacher) -> tuple[PyTree, dict
     end = cfg.prune.threshold if plan.fixed else cfg.prune.keep
     snap = _snapshots(run, cfg.prune.rounds - 1)
     rows = run.rows(snap.reps.shape[1])
-    now = begin(plan, params, rng.fold(key, "prune"))
+    now = run.begin(plan, params, rng.fold(key, "prune"))
     for number in range(cfg.prune.rounds):
         if number > 0 and cfg.contrast is not None:
             at, held = steps.level(plan, int(now.step), end), snap

@@ -1,9 +1,9 @@
 """What is claimed of the detector, and what decides; the paper's abstract is all that was read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxml.nfard import reuse
+from jaxml.nfard import reuse, score
 from jaxml.report import claim
 from jaxml.report.claim import Claim, Promise, Rule, Source
 
@@ -98,6 +98,12 @@ def promises(scale: str) -> dict[str, Promise]:
             claim.at_least(0.0, our),
         ),
     }
+    found["texts"] = _promise(
+        "pruned-language-models",
+        "Text classifiers pruned to half are known as copies, black-box",
+        "F1",
+        claim.at_least(0.9, our),
+    )
     if every:
         found["every"] = _promise(
             "white-f1-all", "White-box, every kind of reuse", "F1", claim.at_least(every, our)
@@ -114,19 +120,22 @@ def missing(scale: str, why: str) -> list[Claim]:
     return [p.missing(why, scale) for p in promises(scale).values()]
 
 
-def decide(found: Mapping[str, Any], scale: str, data: str) -> list[Claim]:
-    """The claims, from `study.summary`.
+def decide(
+    found: Mapping[str, Any], scale: str, data: str, why: Mapping[str, str] = {}
+) -> list[Claim]:
+    """The claims, from `study.summary` and the rows `texts` beside it.
 
     Args:
       found: the summary.
       scale: of the run.
       data: what was measured on, for the remark.
+      why: what was not measured, by key.
     """
     values = _values(found)
     return [
         promise.measured(values[key][0], scale, why=f"{data}; {values[key][1]}")
         if key in values
-        else promise.missing("this run did not measure it", scale)
+        else promise.missing(why.get(key) or "this run did not measure it", scale)
         for key, promise in promises(scale).items()
     ]
 
@@ -157,7 +166,16 @@ def _values(found: Mapping[str, Any]) -> dict[str, tuple[float, str]]:
     if "raw_probabilities_auc" in found:
         a, b = ours["black, D_cos"]["scores"]["all"]["auc"], found["raw_probabilities_auc"]
         values["logs"] = (a - b, f"{a:.3f} against {b:.3f}")
-    return values | _beside_others(found)
+    return values | _beside_others(found) | _pruned(found.get("texts", ()))
+
+
+def _pruned(pairs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, str]]:
+    if not pairs:
+        return {}
+    scored = score.f1([p["reuse"] for p in pairs], [p["verdict"] for p in pairs])
+    copies = sum(p["reuse"] for p in pairs)
+    words = f"precision {scored[1]:.3f}, recall {scored[2]:.3f}"
+    return {"texts": (scored[0], f"{words}, {copies} copies, {len(pairs) - copies} others")}
 
 
 def _beside_others(found: Mapping[str, Any]) -> dict[str, tuple[float, str]]:

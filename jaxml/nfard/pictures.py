@@ -78,6 +78,28 @@ def members(listed: Sequence[Mapping[str, Any]]) -> Table:
     return Table("Members of the zoo", ("name", "kind", "network", "% right"), rows)
 
 
+def texts(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """Pruned text classifiers and others: accuracy, distance, threshold, verdict."""
+    about = {
+        "structured": "half of heads and neurons removed, distilled on other sentences",
+        "weights": "half of the single weights removed",
+        "independent": "independent: same data and architecture, other seed",
+    }
+
+    def kind(pair: Mapping[str, Any]) -> str:
+        name = pair["suspect"].split("-")[0].rstrip("0123456789")
+        stranger = name != "independent" and not pair["reuse"]
+        return f"{about[name]}{', of another victim' if stranger else ''}"
+
+    rows = tuple(
+        (p["victim"], kind(p), f"{p['accuracy']:.1f}", f"{p['distance']:.3f}",
+         f"{p['threshold']:.3f}", f"{p['p']:.2g}", "reuse" if p["verdict"] else "-")
+        for p in pairs
+    )  # fmt: skip
+    columns = ("victim", "suspect", "% right", "distance", "threshold", "p", "called")
+    return Table("Pruned language models, black-box", columns, rows)
+
+
 def distances(id: str, found: Mapping[str, Any], name: str, test: str) -> Figure:
     """Every suspect's distance as a share of its victim's threshold, by kind."""
     groups: dict[str, list[tuple[float, bool]]] = {}

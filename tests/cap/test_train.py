@@ -8,6 +8,7 @@ import pytest
 from jaxml import cap
 from jaxml.cap import count, evaluate, phases, steps
 from jaxml.core import config, files, tree, weights
+from jaxml.dist import mesh as meshes
 from tests.cap.conftest import MODEL
 
 
@@ -86,6 +87,45 @@ def test_a_run_that_was_killed_goes_on_exactly(
     found = cap.prune(small, task, teacher, cfg, tmp_path, quiet)
     same(found.params, want.params)
     same(found.masks, want.masks)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["structured", "movement"])
+def test_eight_devices_prune_as_one(method, straight, small, task, teacher, tiny, gradual):
+    """Batches and banks split; the same heads and neurons go, the same weights are left."""
+    cfg = tiny if method == "structured" else gradual
+    want = straight[0] if method == "structured" else cap.prune(small, task, teacher, cfg, None,
+                                                                quiet)  # fmt: skip
+    mesh = meshes.make(meshes.MeshConfig(data=8))
+    found = cap.prune(small, task, teacher, cfg, None, quiet, mesh)
+    same(found.masks, want.masks)
+    for a, b in zip(*(jax.tree.leaves(x.params) for x in (found, want)), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+    with pytest.raises(ValueError, match="mesh_data must divide batch_size; got mesh_data=8"):
+        odd = dataclasses.replace(cfg, tune=dataclasses.replace(cfg.tune, batch_size=6))
+        cap.prune(small, task, teacher, odd, None, quiet, mesh)
+
+
+def test_batches_of_one_kind_of_length(task, tiny):
+    lengths = np.random.default_rng(0).integers(3, 30, 96)
+    plain, grouped = (steps.Rows(lengths, 8, 0, {}, g) for g in (1, 4))
+    one, many = ([next(rows)["index"] for _ in range(8)] for rows in (plain, grouped))
+    for half in (slice(4), slice(4, 8)):  # the same examples within each group
+        a, b = (np.concatenate(x[half]) for x in (one, many))
+        assert set(a) == set(b)
+        spans = sorted((lengths[i].min(), lengths[i].max()) for i in many[half])
+        assert all(x[1] <= y[0] for x, y in zip(spans, spans[1:], strict=False))
+    means = [lengths[i].mean() for i in many]
+    assert means != sorted(means)
+    grouped.set_state({"number": 5})
+    np.testing.assert_array_equal(next(grouped)["index"], many[5])
+    tune = dataclasses.replace(tiny.tune, group=4)
+    cut = task.train.ids.copy()
+    cut[:2, 5:] = 0
+    given = task._replace(train=task.train._replace(ids=cut))
+    run = phases.Run(dataclasses.replace(tiny, tune=tune), MODEL, given, None, quiet)
+    shown = [run.examples_for(np.array(i))[0].shape[1] for i in ([0, 1], [1, 2])]
+    assert shown == [6, 12]
 
 
 def test_a_folder_in_use_is_refused(small, task, teacher, tiny, tmp_path):

@@ -1,4 +1,4 @@
-"""A small zoo: symmetries, masks, training together, what is kept, what is rejected, verdicts."""
+"""A small zoo: symmetries, masks, training together, what is kept, what is rejected, evidence."""
 
 import dataclasses
 import json
@@ -12,46 +12,18 @@ from jaxml.core import tree
 from jaxml.inputs import splits
 from jaxml.models.arch import ArchConfig
 from jaxml.nfard import (
-    claims,
     commands,
     evaluate,
     evidence,
     maker,
     networks,
-    pictures,
     reuse,
-    study,
 )
 from jaxml.nfard import train as training
 from jaxml.nfard import zoo as zoos
 from jaxml.nfard.config import DetectorConfig
 from jaxml.nfard.train import Job, TrainConfig
-
-IMAGE = (8, 8, 1)
-A = ArchConfig("mlp", hidden=(16, 12), image=IMAGE)
-B = ArchConfig("mlp", hidden=(14,), image=IMAGE)
-CFG = zoos.ZooConfig(
-    (A, B),
-    train=TrainConfig(6, 20, lr=0.05, over="loop", chunk=5),
-    num_victim_rows=200,
-    num_reuse_rows=200,
-    kinds=("ft_all", "ft_last", "prune80", "int8", "fp16", "transfer", "steal_labels"),
-    same=2,
-    other_half=1,
-    references=4,
-    references_half=1,
-)
-
-
-@pytest.fixture(scope="module")
-def data():
-    return splits.synthetic(400, 0, IMAGE)
-
-
-@pytest.fixture(scope="module")
-def built(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("zoo")
-    return zoos.build_zoo(CFG, data, 0, folder, lambda text: None), folder
+from tests.nfard.conftest import CFG, IMAGE, A, B
 
 
 @pytest.mark.parametrize(
@@ -175,60 +147,6 @@ def test_a_second_run_takes_what_is_there(built, data, monkeypatch):
     broken = zoos.build_zoo(CFG, data, 0, folder, said.append)
     assert broken.rejected == [("same-a0", 12.0)]
     assert any("rejected: same-a0 has 12.00 %" in line for line in said)
-
-
-@pytest.fixture(scope="module")
-def measured(built, data):
-    return study.measure(
-        built[0], data.test, 60, 60, ("deepjudge_jsd", "akh"), 0, lambda text: None
-    )
-
-
-def test_references_are_never_judged_and_negatives_are_hard(measured):
-    rows = measured.evaluations["black"].rows
-    assert not any("reference" in row.suspect for row in rows)
-    kinds = {row.kind for row in rows if not row.reuse}
-    assert kinds == set(reuse.NEGATIVES)
-    assert {row.reuse for row in rows if row.kind == "other_victim"} == {False}
-
-
-def test_near_copies_are_found_white_and_black(measured):
-    for name in ("white", "black"):
-        rows = measured.evaluations[name].rows
-        near = [r for r in rows if r.kind in ("int8", "fp16", "ft_last")]
-        assert len(near) == 6 and all(r.verdict.reuse for r in near)
-    flat = [r for r in measured.evaluations["white"].rows if r.kind in reuse.ATTACKS]
-    tuned = [r for r in measured.evaluations["white"].rows if r.kind == "ft_all"]
-    for row in flat:
-        twin = next(t for t in tuned if t.victim == row.victim)
-        a, b = (r.verdict.tests[0].distance for r in (row, twin))
-        assert a == pytest.approx(b, abs=1e-3)
-
-
-def test_many_devices_answer_alike(built, data):
-    zoo, _ = built
-    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-    members, rows = zoo.of("victim", "ft_all"), np.arange(40)
-    one, many = (evaluate.answers(zoo, members, data.test.image, rows, m) for m in (None, mesh))
-    for entry in members:
-        alone = zoo.access(entry)(data.test.image, rows)
-        for found in (one, many):
-            np.testing.assert_allclose(found[entry.name].probs, alone.probs, atol=1e-5)
-            np.testing.assert_allclose(found[entry.name].hidden, alone.hidden, atol=1e-4)
-
-
-def test_numbers_tables_and_claims(measured, built):
-    found = json.loads(json.dumps(study.summary(measured)))
-    decided = {c.id: c for c in claims.decide(found, "laptop", "test")}
-    assert decided["suite-deepjudge"].verdict == "not_measured"
-    assert decided["quantised-distance"].measured is not None
-    best = max(b["score"]["auc"] for b in found["baselines"].values())
-    ours = found["detectors"]["black, 60 queries"]["scores"]["all"]["auc"]
-    assert decided["auc-over-baselines"].measured == pytest.approx(ours - best)
-    assert {c.verdict for c in claims.missing("h100", "no data")} == {"not_measured"}
-    assert len(pictures.kinds(found).rows) == len(CFG.kinds) + 3 + 4
-    assert "<svg" in pictures.distances("d", found, "black", "output_contrast").svg
-    assert len(pictures.members(study.members(built[0])).rows) == len(built[0].entries)
 
 
 @pytest.fixture
