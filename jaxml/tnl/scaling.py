@@ -53,6 +53,7 @@ class How:
       devices: those used together; the first of them is used alone as well.
       repeats: updates of each.
       threads: programs compiled side by side.
+      dry: compile only.
     """
 
     preset: str
@@ -60,6 +61,7 @@ class How:
     devices: Sequence[Any]
     repeats: int = 5
     threads: int = 4
+    dry: bool = False
 
     @property
     def num(self) -> int:
@@ -76,7 +78,7 @@ def weak(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     many = program(name, all_of_them, rows * how.num, seq_len)
     compile_all([one, many], how.threads)
     keep([*_about(one), *_about(many)], [one, many])
-    if not (one.fits and many.fits):
+    if how.dry or not (one.fits and many.fits):
         return
     start(alone)
     start(all_of_them)
@@ -99,7 +101,7 @@ def over_time(how: How, lengths: Sequence[int], keep: Keep) -> None:
         keep(_about(found), [found])
     keep(_payload(how, many))
     many = [found for found in many if found.fits]
-    if not (one.fits and many):
+    if how.dry or not (one.fits and many):
         return
     start(alone)
     start(all_of_them)
@@ -127,7 +129,7 @@ def parts(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     for one in found:
         keep(_about(one), [one])
     for one in found:
-        if one.fits:
+        if one.fits and not how.dry:
             start(one.trainee)
             (seconds,) = alternate([one], how.repeats)
             rate = one.tokens / seconds / one.num_devices
@@ -194,7 +196,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     if args.remat is not None:
         cfg = dataclasses.replace(cfg, remat=args.remat)
     devices = jax.devices()[: args.devices]
-    how = How(args.preset, cfg, devices, args.repeats, args.threads)
+    how = How(args.preset, cfg, devices, args.repeats, args.threads, args.dry)
     if "weak" in args.only:
         weak(how, args.seq_len, args.rows, keep)
     if "time" in args.only:
@@ -217,6 +219,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lengths", type=int, nargs="+", default=[131_072, 524_288, 1_048_576, 4_194_304])
     add("--repeats", type=int, default=5)
     add("--threads", type=int, default=4, help="programs compiled side by side")
+    add("--dry", action="store_true", help="compile and print what is needed, run nothing")
     add("--outline", type=Path, help="append the collectives of every program to this file")
     add("--remat", choices=("none", "full", "dots"), default="full")
     return made
