@@ -14,8 +14,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxml.core.types import Array
 from jaxml.dist import collective, rules, shard
 from jaxml.nn import loss
-from jaxml.tnl import model
-from jaxml.tnl.config import TNLConfig
+from jaxml.tnl import model, softmax
+from jaxml.tnl.config import TNLConfig, TransformerConfig
 from jaxml.tnl.language_model import LanguageModel, Placement
 from jaxml_kernels.lightning_attention import lightning_attention_sharded
 
@@ -48,6 +48,20 @@ def language_model(cfg: TNLConfig, mesh: Mesh) -> LanguageModel:
     return dataclasses.replace(
         whole, hidden=hidden, cross_entropy=functools.partial(cross_entropy, mesh)
     )
+
+
+@functools.cache
+def transformer(cfg: TransformerConfig, mesh: Mesh) -> LanguageModel:
+    """The baseline likewise; where time is split, its keys and values are gathered."""
+    whole = softmax.language_model(cfg)
+    if mesh.size == 1:
+        return whole
+
+    def hidden(params: Any, ids_bt: Array, **more: Any) -> Array:
+        return softmax.hidden(params, cfg, ids_bt, place=placement(mesh), **more)
+
+    loss_of = functools.partial(cross_entropy, mesh)
+    return dataclasses.replace(whole, hidden=hidden, cross_entropy=loss_of)
 
 
 def placement(mesh: Mesh) -> Placement:

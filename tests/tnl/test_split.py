@@ -52,6 +52,17 @@ def test_packed_rows_over_eight_devices_equal_one_device():
     chex.assert_trees_all_close(jax.device_get(got), jax.device_get(want), rtol=2e-4, atol=2e-5)
 
 
+def test_the_transformer_over_eight_devices_equals_one_device():
+    cfg = training.TrainConfig(model=TNLConfig(40, 24, 1, 4, 24), architecture="transformer")
+    where = mesh.make(mesh.MeshConfig(data=2, fsdp=2, model=2))
+    whole, lm = training.build(cfg, 40), training.build(cfg, 40, where)
+    params = oracle.drawn(whole)
+    placed = shard.put(params, shard.shardings(lm.declared, where, rules.TENSOR))
+    got = _value(lm)(placed, shard.put(BATCH, shard.batch_sharding(where, rules.TENSOR)))
+    want = _value(whole)(params, BATCH)
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(want), rtol=2e-4, atol=2e-5)
+
+
 def _sent(axes, rows, seq_len):
     """Bytes of collectives of a loss and its gradients, by kind."""
     where = mesh.make(mesh.MeshConfig(**axes))
