@@ -63,6 +63,19 @@ def test_the_transformer_over_eight_devices_equals_one_device():
     chex.assert_trees_all_close(jax.device_get(got), jax.device_get(want), rtol=2e-4, atol=2e-5)
 
 
+def test_a_batch_that_the_mesh_does_not_divide_is_computed_too():
+    where = mesh.make(mesh.MeshConfig(data=8))
+    cfg = TNLConfig(40, 24, 1, 4, 24, init_std=0.3)
+    whole, lm = tnl.language_model(cfg), training.build(training.TrainConfig(model=cfg), 40, where)
+    params, run = oracle.drawn(whole), jax.jit(tnl.next_token, static_argnums=0)
+    batch = {name: ids[:3] for name, ids in BATCH.items()}
+    got, want = (
+        run(lm, shard.put(params, shard.replicated(where)), batch),
+        run(whole, params, batch),
+    )
+    chex.assert_trees_all_close(jax.device_get(got), jax.device_get(want), rtol=2e-5)
+
+
 def _sent(axes, rows, seq_len):
     """Bytes of collectives of a loss and its gradients, by kind."""
     where = mesh.make(mesh.MeshConfig(**axes))
