@@ -37,6 +37,8 @@ ENTRY %main (x: f32[8]) -> f32[8] {
   %done = f32[2,3]{1,0} async-done(%async)
   %ar-start = (f32[8]{0}, f8e4m3fn[4]{0}) all-reduce-start(%x, %y), to_apply=%sum
   %ar-done = (f32[8]{0}, f8e4m3fn[4]{0}) all-reduce-done(%ar-start)
+  %other-start = ((f32[32]{0}), f32[32]{0}) all-reduce-start(%v), to_apply=%sum
+  %other-done = f32[32]{0} all-reduce-done(%other-start)
   ROOT %r = f32[8]{0} get-tuple-element(%ar-done), index=0
 }
 """
@@ -48,7 +50,7 @@ def test_loops_and_operations_under_way_are_counted():
         "all-gather": 5 * 16 * 4 * 2,
         "reduce-scatter": 5 * 8 * 4,
         "collective-permute": 2 * 3 * 4,
-        "all-reduce": 8 * 4 + 4,
+        "all-reduce": 8 * 4 + 4 + 32 * 4,
     }
 
 
