@@ -96,20 +96,24 @@ def over_time(how: How, lengths: Sequence[int], keep: Keep) -> None:
         program(f"{how.preset} N{length} B1, seq={how.num}", all_of_them, 1, length)
         for length in lengths
     ]
-    compile_all([one, *many], how.threads)
-    for found in (one, *many):
+    compile_all([one, many[0]], how.threads)
+    keep(_about(one), [one])
+    plans, rates = [alone, all_of_them], []
+    for found in many:  # compiled one by one, so that a run that is cut off has measured some
+        if found is not many[0]:
+            found.compile()
         keep(_about(found), [found])
-    keep(_payload(how, many))
-    many = [found for found in many if found.fits]
-    if how.dry or not (one.fits and many):
-        return
-    start(alone)
-    start(all_of_them)
-    rates = []
-    for found in many:
+        if how.dry or not (one.fits and found.fits):
+            continue
+        while plans:
+            start(plans.pop())
         seconds = alternate([found, one], how.repeats)
         rates.append(found.tokens / seconds[0])
         keep([_beside(found, one, seconds, TIME), *_use(found, seconds[0])])
+    keep(_payload(how, many))
+    many = [found for found in many if found.fits]
+    if not rates:
+        return
     flat, case = min(rates) / max(rates), _lengths(how, many)
     keep([Row(case, "slowest_over_fastest", "", flat, "goal", FLAT, flat / FLAT, 1.0)])
 
