@@ -57,11 +57,13 @@ def run(command: Sequence[str], num: int, base: Mapping[str, str] | None = None)
     """
     workers = [subprocess.Popen(command, env=env) for env in environments(num, base)]
     try:
-        while any(worker.poll() is None for worker in workers):
-            if failed := [worker.returncode for worker in workers if worker.returncode]:
+        while True:
+            ended = [worker.poll() for worker in workers]
+            if failed := [status for status in ended if status]:
                 return failed[0]
+            if None not in ended:
+                return 0
             time.sleep(0.05)
-        return next((worker.returncode for worker in workers if worker.returncode), 0)
     finally:
         for worker in workers:
             if worker.poll() is None:

@@ -75,7 +75,9 @@ def _computations(text: str) -> tuple[dict[str, _Computation], str]:
 def _note(into: _Computation, shape: str, name: str, line: str) -> None:
     kind = name.removesuffix("-start")
     if kind in OPS:
-        into[0][kind] += _bytes(shape, last_half=name != kind and kind != "all-reduce")
+        # Begun operations name what they read, too; all-reduces do so where that is in brackets.
+        both = name != kind and (kind != "all-reduce" or shape.startswith("(("))
+        into[0][kind] += _bytes(shape, last_half=both)
         return
     if name.endswith(("-done", "-update")):
         return

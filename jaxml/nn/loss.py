@@ -9,8 +9,8 @@ from jaxml.core import check
 from jaxml.core.types import Array
 from jaxml.nn import precision
 
-AT_ONCE = 16_384
-"""Tokens whose logits are in memory at once by default."""
+AT_ONCE, FEWEST = 16_384, 256
+"""Tokens whose logits are in memory at once by default, and the fewest steps of each row."""
 
 
 def cross_entropy(
@@ -73,8 +73,8 @@ def chunked_cross_entropy(
       labels_bt: integers [b, t].
       mask: [b, t], True = keep (default: all).
       chunk: time steps at a time; chunking over time keeps a batch sharded over b balanced. None:
-        `AT_ONCE` tokens of all rows together, at least 256 steps. Every chunk reads and writes the
-        whole gradient of the table, so that few tokens at a time cost a long row its speed.
+        `AT_ONCE` tokens of all rows together, at least `FEWEST` steps. Every chunk reads and writes
+        the whole gradient of the table, so that few tokens at a time cost a long row its speed.
 
     Returns:
       The mean in nats and the number kept, both float32 [].
@@ -86,7 +86,7 @@ def chunked_cross_entropy(
     check.shape("embedding_vd", embedding_vd, ["v", sizes["d"]])
     check.shape("labels_bt", labels_bt, [sizes["b"], sizes["t"]])
     if chunk is None:
-        chunk = max(256, AT_ONCE // max(sizes["b"], 1))
+        chunk = max(FEWEST, AT_ONCE // max(sizes["b"], 1))
     check.positive(chunk=chunk)
     mask = _mask_like(labels_bt, mask)
     count = jnp.sum(mask, dtype=precision.accumulator(x_btd.dtype))

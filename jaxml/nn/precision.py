@@ -1,6 +1,7 @@
 """Which dtype a layer computes in and accumulates in, and other promises about array types."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -36,9 +37,23 @@ def dot(x: Array, kernel: Array) -> Array:
     return _wide_dot(x, kernel.astype(x.dtype))
 
 
+def einsum(spec: str, x: Array, kernel: Array) -> Array:
+    """`jnp.einsum` of two arrays under the rule of `dot`.
+
+    >>> einsum("bd,dhc->bhc", jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4, 5))).shape
+    (2, 4, 5)
+    """
+    return _wide_einsum(spec, x, kernel.astype(x.dtype))
+
+
 @jax.custom_jvp
 def _wide_dot(x: Array, kernel: Array) -> Array:
     return _contract(x, kernel, accumulator(x.dtype))
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _wide_einsum(spec: str, x: Array, kernel: Array) -> Array:
+    return _sum_over(spec, x, kernel, accumulator(x.dtype))
 
 
 def _contract(x: Array, kernel: Array, dtype: Any) -> Array:
@@ -46,18 +61,32 @@ def _contract(x: Array, kernel: Array, dtype: Any) -> Array:
     return jax.lax.dot_general(x, kernel, last_by_first, preferred_element_type=dtype)
 
 
-def _derivative(primals: tuple[Array, Array], tangents: tuple[Any, Any]) -> tuple[Array, Array]:
+def _sum_over(spec: str, x: Array, kernel: Array, dtype: Any) -> Array:
+    return jnp.einsum(spec, x, kernel, preferred_element_type=dtype)
+
+
+def _derivative(
+    product: Callable[[Array, Array, Any], Array],
+    primals: tuple[Array, Array],
+    tangents: tuple[Any, Any],
+) -> tuple[Array, Array]:
     (x, kernel), (dx, dkernel) = primals, tangents
-    value = _contract(x, kernel, accumulator(x.dtype))  # bare, so that remat policies know it
+    value = product(x, kernel, accumulator(x.dtype))  # bare, so that remat policies know it
     slopes = [
-        _contract(left, right, x.dtype).astype(value.dtype)
+        product(left, right, x.dtype).astype(value.dtype)
         for left, right, moving in ((dx, kernel, dx), (x, dkernel, dkernel))
         if not isinstance(moving, custom_derivatives.SymbolicZero)
     ]
     return value, functools.reduce(jnp.add, slopes)
 
 
-_wide_dot.defjvp(_derivative, symbolic_zeros=True)
+_wide_dot.defjvp(functools.partial(_derivative, _contract), symbolic_zeros=True)
+_wide_einsum.defjvp(
+    lambda spec, primals, tangents: _derivative(
+        functools.partial(_sum_over, spec), primals, tangents
+    ),
+    symbolic_zeros=True,
+)
 
 
 def along_last(vector: Array, like: Array) -> Array:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from jaxml.core import check, files
 from jaxml.core import config as configs
+from jaxml.dist import processes
 from jaxml.report import page, timing
 from jaxml.tnl import corpus as corpora
 from jaxml.tnl import exchange, perplexity, phases, speed
@@ -49,7 +50,10 @@ def of_preset(preset: str | None, config: Path | None = None) -> Callable[..., N
           config: a `config.json` of another run, whose settings are the defaults instead.
           cfg: the run.
         """
+        processes.start()
         _, params, corpus = training.train(cfg, folder)
+        if not processes.is_main():
+            return
         size = sum(x.size for x in jax.tree.leaves(params))
         where = f"{corpus.provenance.name} ({corpus.provenance.where})"
         Console().print(f"{size:,} parameters, trained on {where}; the run lies in {folder}.")

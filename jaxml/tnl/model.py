@@ -16,7 +16,7 @@ from jaxml.core import param
 from jaxml.core.param import Param
 from jaxml.core.types import Array, PyTree
 from jaxml.nn import attention as attentions
-from jaxml.nn import embed, initializer, mlp, norm, transformer
+from jaxml.nn import embed, initializer, mlp, norm, precision, transformer
 from jaxml.tnl import decay, flops, lrpe
 from jaxml.tnl.config import Stretch, TNLConfig
 from jaxml.tnl.language_model import NOWHERE, LanguageModel, Placement, check_ids
@@ -82,8 +82,7 @@ def _layer_params(cfg: TNLConfig, stretch: Stretch) -> PyTree:
 
 def _project(p: PyTree, x: Array, positions: Array) -> tuple[Array, Array, Array, Array | None]:
     """q, k, v and the gate u of [b, t, d], each [b, t, h, ...]; u is None without a gate."""
-    kernel = p["qkvu"].astype(x.dtype)
-    parts = jnp.einsum("btd,dnhc->nbthc", x, kernel, preferred_element_type=jnp.float32)
+    parts = precision.einsum("btd,dnhc->nbthc", x, p["qkvu"])
     q, k, v, *gate = parts.astype(x.dtype)
     q, k = jax.nn.silu(q), jax.nn.silu(k)
     if "lrpe" in p:
@@ -99,10 +98,7 @@ def _mix(p: PyTree, cfg: TNLConfig, o: Array, gate: Array | None) -> Array:
     flat = norm.srms(o.reshape(*o.shape[:2], -1), cfg.eps).reshape(o.shape)
     if gate is not None:
         flat = flat * gate
-    kernel = p["out"].astype(flat.dtype)
-    return jnp.einsum("bthc,hcd->btd", flat, kernel, preferred_element_type=jnp.float32).astype(
-        flat.dtype
-    )
+    return precision.einsum("bthc,hcd->btd", flat, p["out"]).astype(flat.dtype)
 
 
 def _block(cfg: TNLConfig, mixers: _Mixers, declared: PyTree, place: Placement) -> Any:

@@ -53,6 +53,7 @@ class How:
       devices: those used together; the first of them is used alone as well.
       repeats: updates of each.
       threads: programs compiled side by side.
+      dry: compile only.
     """
 
     preset: str
@@ -60,6 +61,7 @@ class How:
     devices: Sequence[Any]
     repeats: int = 5
     threads: int = 4
+    dry: bool = False
 
     @property
     def num(self) -> int:
@@ -76,7 +78,7 @@ def weak(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     many = program(name, all_of_them, rows * how.num, seq_len)
     compile_all([one, many], how.threads)
     keep([*_about(one), *_about(many)], [one, many])
-    if not (one.fits and many.fits):
+    if how.dry or not (one.fits and many.fits):
         return
     start(alone)
     start(all_of_them)
@@ -94,20 +96,24 @@ def over_time(how: How, lengths: Sequence[int], keep: Keep) -> None:
         program(f"{how.preset} N{length} B1, seq={how.num}", all_of_them, 1, length)
         for length in lengths
     ]
-    compile_all([one, *many], how.threads)
-    for found in (one, *many):
+    compile_all([one, many[0]], how.threads)
+    keep(_about(one), [one])
+    plans, rates = [alone, all_of_them], []
+    for found in many:  # compiled one by one, so that a run that is cut off has measured some
+        if found is not many[0]:
+            found.compile()
         keep(_about(found), [found])
-    keep(_payload(how, many))
-    many = [found for found in many if found.fits]
-    if not (one.fits and many):
-        return
-    start(alone)
-    start(all_of_them)
-    rates = []
-    for found in many:
+        if how.dry or not (one.fits and found.fits):
+            continue
+        while plans:
+            start(plans.pop())
         seconds = alternate([found, one], how.repeats)
         rates.append(found.tokens / seconds[0])
         keep([_beside(found, one, seconds, TIME), *_use(found, seconds[0])])
+    keep(_payload(how, many))
+    many = [found for found in many if found.fits]
+    if not rates:
+        return
     flat, case = min(rates) / max(rates), _lengths(how, many)
     keep([Row(case, "slowest_over_fastest", "", flat, "goal", FLAT, flat / FLAT, 1.0)])
 
@@ -127,7 +133,7 @@ def parts(how: How, seq_len: int, rows: int, keep: Keep) -> None:
     for one in found:
         keep(_about(one), [one])
     for one in found:
-        if one.fits:
+        if one.fits and not how.dry:
             start(one.trainee)
             (seconds,) = alternate([one], how.repeats)
             rate = one.tokens / seconds / one.num_devices
@@ -194,7 +200,7 @@ def measure(args: argparse.Namespace) -> list[Row]:
     if args.remat is not None:
         cfg = dataclasses.replace(cfg, remat=args.remat)
     devices = jax.devices()[: args.devices]
-    how = How(args.preset, cfg, devices, args.repeats, args.threads)
+    how = How(args.preset, cfg, devices, args.repeats, args.threads, args.dry)
     if "weak" in args.only:
         weak(how, args.seq_len, args.rows, keep)
     if "time" in args.only:
@@ -217,6 +223,7 @@ def parser() -> argparse.ArgumentParser:
     add("--lengths", type=int, nargs="+", default=[131_072, 524_288, 1_048_576, 4_194_304])
     add("--repeats", type=int, default=5)
     add("--threads", type=int, default=4, help="programs compiled side by side")
+    add("--dry", action="store_true", help="compile and print what is needed, run nothing")
     add("--outline", type=Path, help="append the collectives of every program to this file")
     add("--remat", choices=("none", "full", "dots"), default="full")
     return made

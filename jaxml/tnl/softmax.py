@@ -12,7 +12,7 @@ from jaxml.core.types import Array, PyTree
 from jaxml.nn import attention, embed, initializer, mlp, norm, transformer
 from jaxml.tnl import flops
 from jaxml.tnl.config import TransformerConfig
-from jaxml.tnl.language_model import LanguageModel, check_ids
+from jaxml.tnl.language_model import NOWHERE, LanguageModel, Placement, check_ids
 
 
 class State(NamedTuple):
@@ -31,6 +31,15 @@ def _attention(cfg: TransformerConfig) -> attention.AttentionConfig:
 
 def params(cfg: TransformerConfig) -> PyTree:
     """Declares the embedding, the stacked layers and the last norm."""
+    normal = initializer.normal(cfg.init_std)
+    return {
+        "embed": embed.params(cfg.vocab_size, cfg.width, normal),
+        "layers": param.stack(_layer_params(cfg), cfg.num_layers),
+        "norm": norm.rms_params(cfg.width),
+    }
+
+
+def _layer_params(cfg: TransformerConfig) -> PyTree:
     layer = {
         "norm_attention": norm.rms_params(cfg.width),
         "attention": attention.params(_attention(cfg)),
@@ -38,20 +47,18 @@ def params(cfg: TransformerConfig) -> PyTree:
         "mlp": mlp.gated_params(cfg.width, cfg.mlp_width),
     }
     normal = initializer.normal(cfg.init_std)
-    layer = jax.tree.map(
+    return jax.tree.map(
         lambda p: Param(p.shape, p.axes, normal) if len(p.shape) > 1 else p,
         layer,
         is_leaf=param.is_param,
     )
-    return {
-        "embed": embed.params(cfg.vocab_size, cfg.width, normal),
-        "layers": param.stack(layer, cfg.num_layers),
-        "norm": norm.rms_params(cfg.width),
-    }
 
 
-def _block(cfg: TransformerConfig, mixer: Any) -> Any:
+def _block(cfg: TransformerConfig, mixer: Any, place: Placement = NOWHERE) -> Any:
+    declared = _layer_params(cfg)
+
     def block(p: PyTree, x: Array, inputs: Any) -> tuple[Array, Any]:
+        p, x = place.weights(p, declared, jnp.dtype(cfg.dtype)), place.rows(x)
         mixed, output = mixer(p["attention"], norm.rms(p["norm_attention"], x, cfg.eps), inputs)
         x = x + mixed
         return x + mlp.gated(p["mlp"], norm.rms(p["norm_mlp"], x, cfg.eps)), output
@@ -71,6 +78,7 @@ def hidden(
     segment_ids: Array | None = None,
     positions: Array | None = None,
     implementation: attention.Implementation = None,
+    place: Placement = NOWHERE,
 ) -> Array:
     """Final hidden states [b, t, d]; arguments as in `model.hidden`.
 
@@ -90,9 +98,11 @@ def hidden(
         return mixed, None
 
     remat = None if cfg.remat == "none" else cfg.remat
-    x = _embed(cfg, tree, ids_bt)
-    x, _ = transformer.scan_layers(_block(cfg, mixer), tree["layers"], x, remat=remat)
-    return norm.rms(tree["norm"], x, cfg.eps)
+    table = {"embed": place.weights(tree["embed"], embed.params(cfg.vocab_size, cfg.width), None)}
+    x = place.rows(_embed(cfg, table, ids_bt))
+    block = _block(cfg, mixer, place)
+    x, _ = transformer.scan_layers(block, tree["layers"], x, remat=remat)
+    return place.rows(norm.rms(tree["norm"], x, cfg.eps))
 
 
 def start(cfg: TransformerConfig, batch: int, max_len: int) -> State:

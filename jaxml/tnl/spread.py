@@ -6,6 +6,7 @@ travels is parameters, their gradients and, between stretches of time, states.
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxml.core.types import Array
 from jaxml.dist import collective, rules, shard
 from jaxml.nn import loss
-from jaxml.tnl import model
-from jaxml.tnl.config import TNLConfig
+from jaxml.tnl import model, softmax
+from jaxml.tnl.config import TNLConfig, TransformerConfig
 from jaxml.tnl.language_model import LanguageModel, Placement
 from jaxml_kernels.lightning_attention import lightning_attention_sharded
 
@@ -27,6 +28,8 @@ AXES = (*ROWS, *rules.TENSOR.of("seq"))
 @functools.cache
 def language_model(cfg: TNLConfig, mesh: Mesh) -> LanguageModel:
     """The model whose training loss is computed over all devices of a mesh; of one, the plain one.
+
+    A batch that the mesh does not divide, and all of generation, is placed by the compiler.
 
     Raises:
       ValueError: softmax layers on a mesh that splits time.
@@ -41,13 +44,37 @@ def language_model(cfg: TNLConfig, mesh: Mesh) -> LanguageModel:
     attention = _attention(mesh)
 
     def hidden(params: Any, ids_bt: Array, **more: Any) -> Array:
+        if not divides(mesh, ids_bt):
+            return whole.hidden(params, ids_bt, **more)
         place = placement(mesh)
         return model.hidden(params, cfg, ids_bt, attention=attention, place=place, **more)
 
-    whole = model.language_model(cfg, attention)
+    whole = model.language_model(cfg)
     return dataclasses.replace(
         whole, hidden=hidden, cross_entropy=functools.partial(cross_entropy, mesh)
     )
+
+
+@functools.cache
+def transformer(cfg: TransformerConfig, mesh: Mesh) -> LanguageModel:
+    """The baseline likewise; where time is split, its keys and values are gathered."""
+    whole = softmax.language_model(cfg)
+    if mesh.size == 1:
+        return whole
+
+    def hidden(params: Any, ids_bt: Array, **more: Any) -> Array:
+        if not divides(mesh, ids_bt):
+            return whole.hidden(params, ids_bt, **more)
+        return softmax.hidden(params, cfg, ids_bt, place=placement(mesh), **more)
+
+    loss_of = functools.partial(cross_entropy, mesh)
+    return dataclasses.replace(whole, hidden=hidden, cross_entropy=loss_of)
+
+
+def divides(mesh: Mesh, ids_bt: Array) -> bool:
+    """Whether every device gets as many rows and as much time."""
+    rows = math.prod(mesh.shape[axis] for axis in ROWS)
+    return ids_bt.shape[0] % rows == 0 and ids_bt.shape[1] % mesh.shape["seq"] == 0
 
 
 def placement(mesh: Mesh) -> Placement:
@@ -68,7 +95,7 @@ def cross_entropy(
 ) -> tuple[Array, Array]:
     """`loss.chunked_cross_entropy`, every device over its own tokens; the table may be split."""
     axes = tuple(axis for axis in AXES if mesh.shape[axis] > 1)
-    if not axes:
+    if not axes or not divides(mesh, labels_bt):
         return loss.chunked_cross_entropy(x_btd, table_vd, labels_bt, mask, chunk)
     tokens = PartitionSpec(*(tuple(a for a in part if a in axes) for part in (ROWS, ("seq",))))
     given = (x_btd, labels_bt) if mask is None else (x_btd, labels_bt, mask)

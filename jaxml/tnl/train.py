@@ -85,7 +85,8 @@ def build(cfg: TrainConfig, vocab_size: int, mesh: Any = None) -> LanguageModel:
         )
     wanted = sized(cfg, vocab_size)
     if cfg.architecture == "transformer":
-        return softmax.language_model(same_size(wanted))
+        other = same_size(wanted)
+        return softmax.language_model(other) if mesh is None else spread.transformer(other, mesh)
     return model.language_model(wanted) if mesh is None else spread.language_model(wanted, mesh)
 
 

@@ -59,6 +59,17 @@ def test_constrain(cube):
     assert shard.constrain(x, ("batch", None), None, DATA) is x
 
 
+def test_gathered_parameters_are_whole_along_embed_and_split_elsewhere(cube, key):
+    layer = {"up": DECLARED["layers"]["up"]}
+    layer = {"up": Param(layer["up"].shape[1:], layer["up"].axes[1:], NORMAL), "b": DECLARED["bias"]}
+    placed = shard.init_sharded(key, layer, cube, TENSOR)
+    used = jax.jit(lambda p: shard.gather(p, layer, cube, TENSOR, jnp.bfloat16))(placed)
+    assert {s.data.shape for s in used["up"].addressable_shards} == {(8, 6)}
+    assert used["up"].dtype == jnp.bfloat16
+    assert used["b"].dtype == jnp.float32, "what does not travel stays as it is"
+    np.testing.assert_array_equal(used["up"], placed["up"].astype(jnp.bfloat16))
+
+
 def body(x, weight, axis_name):
     """Every collective at once, of one part's rows [n, 2] and weight [1]."""
     return {

@@ -7,7 +7,7 @@ from jax.sharding import AxisType
 
 from jaxml_kernels.lightning_attention import lightning_attention, lightning_attention_sharded
 from jaxml_kernels.lightning_attention.cases import Case
-from tests.kernels.oracle import distance
+from tests.kernels.oracle import distance, quadratic
 
 CASE = Case("sharded", 2, 160, 4, 16, 8, "float32")
 
@@ -47,6 +47,37 @@ def test_equals_one_device(axes, one_device):
         want, got = (run(q, k, v, d, start, wo) for run in (one_device, sharded))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
             assert distance(a, b) <= 3e-5, slope
+
+
+def test_half_precision_is_as_near_as_on_one_device():
+    case = dataclasses.replace(CASE, dtype="bfloat16", slope="slow", value_width=16)
+    q, k, v, d = case.inputs(jax.random.key(3))
+    start = jax.random.normal(jax.random.key(4), (2, 4, 16, 16))
+    want, _ = quadratic(q, k, v, d, start)
+    one, many = (
+        jax.jit(lambda q, start: run(q, k, v, d, initial_state=start, **how)[0])(q, start)  # noqa: B023
+        for run, how in (
+            (lightning_attention, {}),
+            (lightning_attention_sharded, {"mesh": _mesh(seq=8)}),
+        )
+    )
+    assert distance(many, want) <= max(2 * distance(one, want), 1e-3)
+
+
+def test_segments_where_time_is_not_split():
+    q, k, v, d = CASE.inputs(jax.random.key(5))
+    runs = jnp.asarray([[0] * 50 + [1] * 110, [3] * 160])
+    how = {"batch_axes": "data", "return_final_state": False}
+    run = jax.jit(
+        lambda q: lightning_attention_sharded(
+            q, k, v, d, mesh=_mesh(data=2, seq=1), segment_ids=runs, **how
+        )
+    )
+    o, final = run(q)
+    assert final is None
+    assert distance(o, quadratic(q, k, v, d, runs=runs)[0]) <= 3e-5
+    with pytest.raises(ValueError, match="segment_ids cannot be combined with time split over seq"):
+        lightning_attention_sharded(q, k, v, d, mesh=_mesh(seq=8), segment_ids=runs)
 
 
 def test_tokens_are_never_gathered():

@@ -185,3 +185,12 @@ def test_bad_input_is_explained(call, message):
     with pytest.raises(ValueError) as error:
         call(*_case()[:3])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(1, 16), (2, 8), (8, 4)])
+def test_as_many_tokens_at_once_whatever_the_rows(rows, steps, monkeypatch):
+    monkeypatch.setattr(loss, "AT_ONCE", 16)
+    monkeypatch.setattr(loss, "FEWEST", 4)
+    x, table, labels, _ = _case(batch=rows, length=32)
+    text = str(jax.make_jaxpr(lambda x: loss.chunked_cross_entropy(x, table, labels)[0])(x))
+    assert f"f32[{rows},{steps},11]" in text

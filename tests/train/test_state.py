@@ -71,3 +71,12 @@ def test_abstract_has_shapes_dtypes_and_places(cube, key):
     shape = state.abstract(made).params["kernel"]
     assert (shape.shape, shape.dtype) == ((8, 4), jnp.float32)
     assert shape.sharding == made.params["kernel"].sharding
+
+
+def test_a_planned_state_is_the_one_that_is_made(cube, key):
+    optimizer = optax.adam(1e-3)
+    made = state.create(key, shard.init_sharded(key, DECLARED, cube, TENSOR), optimizer)
+    planned = state.planned(shard.abstract(DECLARED, cube, TENSOR), optimizer)
+    assert jax.tree.structure(planned) == jax.tree.structure(made)
+    for want, got in zip(jax.tree.leaves(made), jax.tree.leaves(planned), strict=True):
+        assert (got.shape, got.dtype, got.sharding) == (want.shape, want.dtype, want.sharding)
