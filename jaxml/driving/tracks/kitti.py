@@ -38,21 +38,24 @@ class Box(NamedTuple):
     heading: float
     length: float
     width: float
+    height: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One drive: all boxes, and the ego vehicle's pose by frame.
+    """One drive: all boxes, and by frame where the recording car and its LiDAR were.
 
     Attributes:
       name: of the sequence.
       boxes: of every labelled object.
-      ego: x, y, heading of the ego vehicle [frames, 3].
+      ego: x, y, heading of the inertial unit [frames, 3].
+      lidar: of the LiDAR [frames, 3].
     """
 
     name: str
     boxes: tuple[Box, ...]
     ego: np.ndarray
+    lidar: np.ndarray
 
 
 def poses(text: str) -> np.ndarray:
@@ -82,8 +85,8 @@ def _turn(axis: int, angle: np.ndarray) -> np.ndarray:
     return found
 
 
-def camera_to_imu(text: str) -> np.ndarray:
-    """The 4x4 transform from rectified camera coordinates to the inertial unit.
+def calibration(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The 4x4 transforms to the inertial unit: of rectified camera coordinates, of the LiDAR's.
 
     Raises:
       ValueError: a matrix that the calibration lacks.
@@ -105,7 +108,7 @@ def camera_to_imu(text: str) -> np.ndarray:
     rectify = matrix("R_rect", "R0_rect")
     velo = matrix("Tr_velo_cam", "Tr_velo_to_cam")
     imu = matrix("Tr_imu_velo", "Tr_imu_to_velo")
-    return np.linalg.inv(rectify @ velo @ imu)
+    return np.linalg.inv(rectify @ velo @ imu), np.linalg.inv(imu)
 
 
 def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
@@ -115,7 +118,8 @@ def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
       ValueError: a pose or a box that is not finite.
     """
     world = poses(oxts)
-    from_camera = world @ camera_to_imu(calib)
+    camera, lidar = calibration(calib)
+    from_camera = world @ camera
     if not np.isfinite(from_camera).all():
         raise ValueError(f"poses must be finite; sequence {name!r} has others.")
     boxes = []
@@ -123,15 +127,20 @@ def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
         frame, track, kind = int(words[0]), int(words[1]), words[2]
         if kind == "DontCare" or frame >= len(world):
             continue
-        width, length, x, y, z, rotation = map(float, words[11:17])
-        check.positive(width=width, length=length)
+        height, width, length, x, y, z, rotation = map(float, words[10:17])
+        check.positive(height=height, width=width, length=length)
         place = from_camera[frame] @ np.array([x, y, z, 1.0])
         ahead = from_camera[frame][:3, :3] @ np.array([np.cos(rotation), 0, -np.sin(rotation)])
         heading = float(np.arctan2(ahead[1], ahead[0]))
-        boxes.append(Box(frame, track, kind, place[0], place[1], heading, length, width))
-    yaw = np.arctan2(world[:, 1, 0], world[:, 0, 0])
-    ego = np.stack([world[:, 0, 3], world[:, 1, 3], yaw], -1)
-    return Layout(name, tuple(boxes), ego)
+        boxes.append(Box(frame, track, kind, place[0], place[1], heading, length, width, height))
+    return Layout(name, tuple(boxes), _on_the_ground(world), _on_the_ground(world @ lidar))
+
+
+def _on_the_ground(pose: np.ndarray) -> np.ndarray:
+    """x, y and heading [n, 3] of poses [n, 4, 4]."""
+    return np.stack(
+        [pose[:, 0, 3], pose[:, 1, 3], np.arctan2(pose[:, 1, 0], pose[:, 0, 0])], -1
+    )  # fmt: skip
 
 
 def tracks(drive: Layout, kinds: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
