@@ -6,6 +6,7 @@ first pose of the sequence.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ VALIDATION = (1, 6, 8, 10, 12, 13, 14, 15, 16, 18, 19)
 """Sequences of AB3DMOT's validation split; the other ten are trained on."""
 CHOICE = (2, 7)
 """Sequences among those trained on that choose the checkpoint; whole, as windows overlap."""
+FOLDS = ((0, 11), (2, 3), (4, 17), (5, 7), (9, 20))
+"""The same ten in five parts, for cross-validation."""
 TRAIN = tuple(i for i in range(21) if i not in VALIDATION)
 KINDS = {"vehicle": ("Car", "Van", "Truck", "Tram"), "person": ("Pedestrian", "Cyclist")}
 NUM_PAST, NUM_FUTURE, STRIDE, EVERY, STEP_S = 5, 15, 2, 5, 0.2
@@ -198,15 +201,40 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
 
 
 class Split(NamedTuple):
-    """Windows by part: training sequences (all, and in two parts) and validation sequences.
+    """Windows of training sequences and of validation sequences.
 
-    Those that are fitted are cut at every frame, all others every half second.
+    Attributes:
+      train: of all ten, every half second.
+      train_drive: the sequence of each, int [n].
+      dense: of the same, at every frame: to fit to.
+      dense_drive: the sequence of each.
+      validation: every half second.
     """
 
     train: Windows
-    fit: Windows
-    choice: Windows
+    train_drive: np.ndarray
+    dense: Windows
+    dense_drive: np.ndarray
     validation: Windows
+
+    @property
+    def fit(self) -> Windows:
+        """What is fitted to where others choose: all of `dense` but the drives of `CHOICE`."""
+        return self.dense.take(~np.isin(self.dense_drive, CHOICE))
+
+    @property
+    def choice(self) -> Windows:
+        """The windows of `train` of the drives of `CHOICE`."""
+        return self.train.take(np.isin(self.train_drive, CHOICE))
+
+
+def numbered(
+    drives: Mapping[int, Layout], numbers: Sequence[int], kind: str, every: int
+) -> tuple[Windows, np.ndarray]:
+    """Windows of some drives, and the drive of each."""
+    parts = [windows(drives[i], kind, every) for i in numbers]
+    drive = np.repeat(numbers, [len(p) for p in parts])
+    return concatenate(f"kitti-{kind}", parts), drive
 
 
 def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provenance]:
@@ -216,13 +244,5 @@ def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provena
       DataNotFoundError: see `layouts`.
     """
     drives, about = layouts(path)
-    fit = tuple(i for i in TRAIN if i not in CHOICE)
-    parts = {
-        "train": (TRAIN, EVERY), "fit": (fit, 1), "choice": (CHOICE, EVERY),
-        "validation": (VALIDATION, EVERY),
-    }  # fmt: skip
-    train, chosen, choice, validation = (
-        concatenate(f"kitti-{name}", [windows(drives[i], kind, every) for i in numbers])
-        for name, (numbers, every) in parts.items()
-    )
-    return Split(train, chosen, choice, validation), about
+    train, dense = (numbered(drives, TRAIN, kind, every) for every in (EVERY, 1))
+    return Split(*train, *dense, numbered(drives, VALIDATION, kind, EVERY)[0]), about
