@@ -121,7 +121,10 @@ def fit(
         for w in (windows, choice)
     )
     params = vector.init(rng.fold(key, "init"), model, ahead.shape[1])
-    motion = _motion(rng.fold(key, "motion"), cfg, train, ahead, step_s)
+    own = rng.fold(key, "motion")[None]
+    rows, count = jnp.arange(len(ahead))[None], jnp.array([len(ahead)])
+    fitted = _fits(own, cfg, train, ahead, step_s, rows, count)
+    motion = jax.tree.map(lambda x: x[0], fitted)
     del params["motion"]
     opt, count = optim.make(cfg.optim).init(params), jnp.int32(0)
     steps = make_steps(cfg, cfg.optim.total_steps // cfg.num_checks, step_s)
@@ -143,12 +146,20 @@ def fit(
 
 
 @functools.partial(jax.jit, static_argnames=("cfg", "step_s"))
-def _motion(
-    key: Key, cfg: VehicleTrainConfig, scene: Scene, future: Array, step_s: float
-) -> PyTree:
-    """The motion layer, fitted to all agents."""
-    rows = jnp.arange(len(future))
-    return kinematics.fit(key, cfg.motion, scene, future, step_s, rows, jnp.int32(len(future)))
+def _fits(
+    keys: Key, cfg: VehicleTrainConfig, scene: Scene, future: Array, step_s: float,
+    rows: Array, counts: Array,
+) -> PyTree:  # fmt: skip
+    """Motion layers, one for each key and set of rows."""
+    return jax.vmap(lambda k, r, n: kinematics.fit(k, cfg.motion, scene, future, step_s, r, n))(
+        keys, rows, counts
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("step_s", "num_future"))
+def _paths(layers: PyTree, scene: Scene, step_s: float, num_future: int) -> Array:
+    """Paths [m, n, s, 2] of m motion layers."""
+    return jax.vmap(lambda p: kinematics.path(p, scene, step_s, num_future))(layers)
 
 
 def motion_alone(
@@ -174,17 +185,13 @@ def motion_alone(
     )
     inside = np.stack([~np.isin(drive, fold) for fold in folds])
     rows = jnp.asarray(np.argsort(~inside, axis=1, kind="stable"))
-
-    def one(key: Key, rows: Array, count: Array) -> Array:
-        p = kinematics.fit(key, cfg.motion, seen, ahead, windows.step_s, rows, count)
-        found = kinematics.path(p, kept, windows.step_s, wanted.shape[1])
-        gap = jnp.linalg.norm(found - wanted, axis=-1)
-        return jnp.stack([jnp.mean(gap, -1), gap[:, -1]], -1)
-
-    keys = jax.random.split(key, len(folds))
-    every = np.asarray(jax.jit(jax.vmap(one))(keys, rows, jnp.asarray(inside.sum(1))))
+    keys, counts = jax.random.split(key, len(folds)), jnp.asarray(inside.sum(1))
+    fitted = _fits(keys, cfg, seen, ahead, windows.step_s, rows, counts)
+    found = _paths(fitted, kept, windows.step_s, wanted.shape[1])
+    gap = np.linalg.norm(np.asarray(found) - np.asarray(wanted), axis=-1)
     fold = np.argmax([np.isin(of, f) for f in folds], 0)
-    return every[fold, np.arange(len(of))]
+    own = gap[fold, np.arange(len(of))]
+    return np.stack([own.mean(-1), own[:, -1]], -1)
 
 
 def _scores(found: Gaussians, future: Array) -> dict[str, Array]:
