@@ -40,7 +40,7 @@ class ReplayConfig:
     """
 
     seconds: float = 10.0
-    every_s: float = 10.0
+    every_s: float = 20.0
     room: int = 24
     least_m: float = 30.0
     lane_m: float = 3.2
