@@ -100,7 +100,8 @@ def pieces(cfg: ReplayConfig, drives: Mapping[int, kitti.Layout]) -> Pieces:
     if not found:
         raise ValueError(f"drives must hold a piece of least_m; got least_m={cfg.least_m}.")
     *arrays, names = zip(*found, strict=True)
-    return Pieces(*(np.stack(x) for x in arrays), tuple(names))
+    route, others, speed, mask, logged = (np.stack(x) for x in arrays)
+    return Pieces(route, others, speed, mask, logged, tuple(names))
 
 
 def _smooth(place: np.ndarray) -> np.ndarray:
