@@ -15,7 +15,8 @@ import numpy as np
 from jaxml.core.types import Array
 
 _NOWHERE = 1e6
-_AROUND = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)
+_AROUND = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.int32)
+_OCTANT = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)
 
 
 @flax.struct.dataclass
@@ -137,20 +138,24 @@ class Candidates:
     """Points of the map around points, kept over the iterations of one registration.
 
     Attributes:
-      xyz: [3, 8 c, s]: candidates first, so that a search runs along contiguous points; empty
-        places are far away.
+      xyz: [3, 27 c or 8 c, s]: candidates first, so that a search runs along contiguous points;
+        empty places are far away.
     """
 
     xyz: Array
 
 
-def around(world: VoxelMap, points: Array, cell_room: int = 20) -> Candidates:
-    """What the map holds in the 8 voxels nearest to each of the points [s, 3].
+def around(
+    world: VoxelMap, points: Array, cell_room: int = 20, *, octant: bool = False
+) -> Candidates:
+    """What the map holds in the 27 voxels around each of the points [s, 3].
 
-    They hold everything within half a voxel of a point.
+    They hold everything within a voxel of a point; the 8 nearest (`octant`), which cost a third,
+    hold everything within half a voxel.
     """
-    cell = jnp.floor(points * (1.0 / world.voxel_m) - 0.5).astype(jnp.int32)
-    cells = cell[None] + jnp.asarray(_AROUND)[:, None]
+    shift, cells = (0.5, _OCTANT) if octant else (0.0, _AROUND)
+    cell = jnp.floor(points * (1.0 / world.voxel_m) - shift).astype(jnp.int32)
+    cells = cell[None] + jnp.asarray(cells)[:, None]
     bucket = (_hash(cells) & jnp.uint32(world.start.shape[0] - 1)).astype(jnp.int32)
     start, count = world.start[bucket], jnp.minimum(world.count[bucket], cell_room)
     step = jnp.arange(cell_room, dtype=jnp.int32)[None, :, None]
@@ -165,8 +170,8 @@ def around(world: VoxelMap, points: Array, cell_room: int = 20) -> Candidates:
 def nearest(candidates: Candidates, points: Array) -> tuple[Array, Array]:
     """The nearest candidate [s, 3] of each point [s, 3] and its squared distance [s].
 
-    It is the nearest point of the map wherever it is nearer than half a voxel to where the
-    candidates were looked up.
+    It is the nearest point of the map wherever it is nearer than `around` reaches from
+    where the candidates were looked up.
     """
     offsets = [candidates.xyz[i] - points[None, :, i] for i in range(3)]
     squared = offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2
