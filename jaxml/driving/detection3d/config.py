@@ -55,6 +55,8 @@ class PillarConfig:
       least_score: of a box.
       nms: boxes that overlap a better one by more go; seen from above.
       heat_bias: of the heat maps at the beginning.
+      kept: share of the running statistics that stays at an update, 0.99 as published; a run of
+        some hundred updates needs less, or it is judged by statistics of its beginning.
     """
 
     grid: GridConfig = GridConfig()
@@ -72,9 +74,11 @@ class PillarConfig:
     least_score: float = 0.1
     nms: float = 0.2
     heat_bias: float = -2.19
+    kept: float = 0.99
 
     def __post_init__(self):
         check.types(self)
+        check.between(0, 1, kept=self.kept)
         check.positive(num_classes=self.num_classes, pillar_width=self.pillar_width)
         check.positive(up_width=self.up_width, head_width=self.head_width, most=self.most)
         if not len(self.convs) == len(self.strides) == len(self.widths) > 0:
@@ -112,10 +116,12 @@ def around(reach_m: float, pillar_m: float) -> GridConfig:
 
 
 _SMALL = PillarConfig(
-    around(40.0, 0.625), 3, 24, (1, 2, 2), (2, 2, 2), (24, 48, 64), 24, 24, most=64
+    around(40.0, 0.625), 3, 24, (1, 2, 2), (2, 2, 2), (24, 48, 64), 24, 24, most=64, kept=0.9
 )
 PRESETS = {
-    "tiny": PillarConfig(around(16.0, 1.0), 3, 8, (0, 0, 0), (2, 2, 2), (8, 8, 8), 8, 8, most=16),
+    "tiny": PillarConfig(
+        around(16.0, 1.0), 3, 8, (0, 0, 0), (2, 2, 2), (8, 8, 8), 8, 8, most=16, kept=0.9
+    ),
     "laptop": _SMALL,
     "h100": PillarConfig(
         around(40.0, 0.3125), 3, 64, (3, 5, 5), (2, 2, 2), (64, 128, 256), 128, 64, most=128

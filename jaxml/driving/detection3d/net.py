@@ -95,7 +95,7 @@ def encode(
 ) -> tuple[Array, PyTree]:
     """Clouds [b, p, 4] with masks [b, p] to the map of pillars [b, y, x, c]."""
     made = jax.vmap(lambda x, m: pillars.pillarize(x, m, cfg.grid))(points, mask)
-    return pillars.apply(p["pillar"], s["pillar"], made, cfg.grid.shape, train=train)
+    return pillars.apply(p["pillar"], s["pillar"], made, cfg.grid.shape, train=train, kept=cfg.kept)
 
 
 def backbone(
@@ -105,23 +105,26 @@ def backbone(
     new, ups, factor = {}, [], 1
     for i in range(len(cfg.widths)):
         x, new[f"stage{i}"] = convnorm.apply(
-            p[f"stage{i}"], s[f"stage{i}"], x, train=train, stride=cfg.strides[i]
+            p[f"stage{i}"], s[f"stage{i}"], x, train=train, stride=cfg.strides[i], momentum=cfg.kept
         )
         for j in range(cfg.convs[i]):
             name = f"stage{i}_{j}"
-            x, new[name] = convnorm.apply(p[name], s[name], x, train=train)
+            x, new[name] = convnorm.apply(p[name], s[name], x, train=train, momentum=cfg.kept)
         factor = factor * cfg.strides[i] if i else 1
-        up, new[f"up{i}"] = convnorm.apply(p[f"up{i}"], s[f"up{i}"], x, train=train)
+        name = f"up{i}"
+        up, new[name] = convnorm.apply(p[name], s[name], x, train=train, momentum=cfg.kept)
         ups.append(convnorm.spread(up, factor))
     return jnp.concatenate(ups, -1), new
 
 
-def head(p: PyTree, s: PyTree, x: Array, *, train: bool) -> tuple[dict[str, Array], PyTree]:
+def head(
+    p: PyTree, s: PyTree, cfg: PillarConfig, x: Array, *, train: bool
+) -> tuple[dict[str, Array], PyTree]:
     """Features to `heat` (logits) and the boxes' maps."""
     maps, new = {}, {}
-    x, new["shared"] = convnorm.apply(p["shared"], s["shared"], x, train=train)
+    x, new["shared"] = convnorm.apply(p["shared"], s["shared"], x, train=train, momentum=cfg.kept)
     for name in ("heat", *OUTPUTS):
-        y, new[name] = convnorm.apply(p[name]["hidden"], s[name], x, train=train)
+        y, new[name] = convnorm.apply(p[name]["hidden"], s[name], x, train=train, momentum=cfg.kept)
         maps[name] = conv.apply(p[name]["out"], y)
     return maps, new
 
@@ -141,5 +144,5 @@ def apply(
     """
     x, pillar = encode(p, s, cfg, points, mask, train=train)
     x, middle = backbone(p["backbone"], s["backbone"], cfg, x, train=train)
-    maps, last = head(p["head"], s["head"], x, train=train)
+    maps, last = head(p["head"], s["head"], cfg, x, train=train)
     return maps, {"pillar": pillar, "backbone": middle, "head": last}

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from jaxml.core import check, param
 from jaxml.core.types import Array, PyTree
-from jaxml.driving.detection2d.convnorm import EPS, KEPT
+from jaxml.driving.detection2d.convnorm import EPS
 from jaxml.driving.detection3d.config import GridConfig
 from jaxml.nn import linear, norm
 
@@ -94,7 +94,7 @@ def state(width: int) -> PyTree:
 
 
 def apply(
-    p: PyTree, s: PyTree, pillars: Pillars, shape: tuple[int, int], *, train: bool
+    p: PyTree, s: PyTree, pillars: Pillars, shape: tuple[int, int], *, train: bool, kept: float
 ) -> tuple[Array, PyTree]:
     """The map of pillars of a batch and the new statistics.
 
@@ -104,17 +104,20 @@ def apply(
       pillars: with a leading batch axis.
       shape: rows and columns.
       train: normalise by the batch's points, padding left out.
+      kept: share of the statistics that stays.
 
     Returns:
       [b, y, x, c] and the new statistics.
     """
     wide = linear.apply(p["linear"], pillars.feature)
-    wide, s = _masked_norm(p["norm"], s, wide, pillars.mask, train)
+    wide, s = _masked_norm(p["norm"], s, wide, pillars.mask, train, kept)
     wide = jax.nn.relu(wide) * pillars.mask[..., None]
     return jax.vmap(lambda v, c: scatter_max(v, c, shape))(wide, pillars.cell), s
 
 
-def _masked_norm(p: PyTree, s: PyTree, x: Array, mask: Array, train: bool) -> tuple[Array, PyTree]:
+def _masked_norm(
+    p: PyTree, s: PyTree, x: Array, mask: Array, train: bool, kept: float
+) -> tuple[Array, PyTree]:
     """Batch norm over the points that there are."""
     if train:
         weight = mask[..., None].astype(x.dtype)
@@ -124,7 +127,7 @@ def _masked_norm(p: PyTree, s: PyTree, x: Array, mask: Array, train: bool) -> tu
         centred = (x - mean.reshape(_last(x))) * weight
         variance = jnp.sum(jnp.square(centred), axes) / count
         seen = {"mean": mean, "var": variance * count / (count - 1)}
-        s = jax.tree.map(lambda old, new: KEPT * old + (1 - KEPT) * new, s, seen)
+        s = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, s, seen)
     else:
         mean, variance = s["mean"], s["var"]
     scale = p["scale"] * jax.lax.rsqrt(variance + EPS)

@@ -91,17 +91,19 @@ def apply(
         parts.append(ground)
         new |= seen
     x, new["fuser"] = convnorm.apply(
-        p["fuser"], s["fuser"], jnp.concatenate(parts, -1), train=train
+        p["fuser"], s["fuser"], jnp.concatenate(parts, -1), train=train, momentum=cfg.model.kept
     )
     x, new["backbone"] = net.backbone(p["backbone"], s["backbone"], cfg.model, x, train=train)
-    maps, new["head"] = net.head(p["head"], s["head"], x, train=train)
+    maps, new["head"] = net.head(p["head"], s["head"], cfg.model, x, train=train)
     return maps, logits, new
 
 
 def _camera(p: PyTree, s: PyTree, cfg: FusionConfig, image: Array, train: bool):
     x, new = 4.0 * (image - 0.5), {}
     for name, stride in (("image0", 2), ("image1", 2), ("image2", 1)):
-        x, new[name] = convnorm.apply(p[name], s[name], x, train=train, stride=stride)
+        x, new[name] = convnorm.apply(
+            p[name], s[name], x, train=train, stride=stride, momentum=cfg.model.kept
+        )
     both = conv.apply(p["lift"], x)
     logits, context = both[..., : cfg.lift.bins], both[..., cfg.lift.bins :]
     small = resized(camera.intrinsics(cfg.sim.camera), 1 / _STRIDE, 1 / _STRIDE)

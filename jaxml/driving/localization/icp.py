@@ -95,6 +95,7 @@ def align(
     max_iterations: int = 50,
     tolerance: float = 1e-4,
     cell_room: int = 20,
+    octant: bool = False,
 ) -> Registration:
     """Registers a cloud to a map.
 
@@ -113,6 +114,7 @@ def align(
       max_iterations: at most.
       tolerance: a step below this (radians and metres together) ends.
       cell_room: points looked at in each voxel.
+      octant: look in the 8 nearest voxels only, see `around`.
 
     Raises:
       ValueError: shapes that do not fit.
@@ -121,7 +123,7 @@ def align(
     check.shape("mask", mask, [num])
     check.shape("start", start, [4, 4])
     moved = se3.transform(start, source)
-    candidates = around(world, moved, cell_room)
+    candidates = around(world, moved, cell_room, octant=octant)
     weights = residual(candidates, moved)
 
     def improve(carry: tuple[Array, Array, Array, Array, Array]):

@@ -91,6 +91,7 @@ def step(
         max_iterations=cfg.max_iterations,
         tolerance=cfg.tolerance,
         cell_room=cfg.cell_room,
+        octant=True,
     )
     pose = se3.straightened(jnp.where(now.frames > 0, found.pose, guess))
     off = _deviation(se3.inverse(guess) @ pose, cfg.max_range_m)

@@ -16,6 +16,7 @@ from jaxml.core.types import Array
 
 _NOWHERE = 1e6
 _AROUND = np.array(list(itertools.product((-1, 0, 1), repeat=3)), np.int32)
+_OCTANT = np.array(list(itertools.product((0, 1), repeat=3)), np.int32)
 
 
 @flax.struct.dataclass
@@ -137,34 +138,40 @@ class Candidates:
     """Points of the map around points, kept over the iterations of one registration.
 
     Attributes:
-      xyz: [3, 27 c, s]: candidates first, so that a search runs along contiguous points; empty
-        places are far away.
+      xyz: [3, 27 c or 8 c, s]: candidates first, so that a search runs along contiguous points;
+        empty places are far away.
     """
 
     xyz: Array
 
 
-def around(world: VoxelMap, points: Array, cell_room: int = 20) -> Candidates:
-    """What the map holds in the 27 voxels around each of the points [s, 3]."""
-    cell = jnp.floor(points * (1.0 / world.voxel_m)).astype(jnp.int32)
-    cells = cell[None] + jnp.asarray(_AROUND)[:, None]
+def around(
+    world: VoxelMap, points: Array, cell_room: int = 20, *, octant: bool = False
+) -> Candidates:
+    """What the map holds in the 27 voxels around each of the points [s, 3].
+
+    They hold everything within a voxel of a point; the 8 nearest (`octant`), which cost a third,
+    hold everything within half a voxel.
+    """
+    shift, cells = (0.5, _OCTANT) if octant else (0.0, _AROUND)
+    cell = jnp.floor(points * (1.0 / world.voxel_m) - shift).astype(jnp.int32)
+    cells = cell[None] + jnp.asarray(cells)[:, None]
     bucket = (_hash(cells) & jnp.uint32(world.start.shape[0] - 1)).astype(jnp.int32)
     start, count = world.start[bucket], jnp.minimum(world.count[bucket], cell_room)
-    first = jnp.minimum(start, world.points.shape[0] - cell_room)
-    take = jax.vmap(
-        jax.vmap(lambda at: jax.lax.dynamic_slice(world.points, (at, 0), (cell_room, 3)))
+    step = jnp.arange(cell_room, dtype=jnp.int32)[None, :, None]
+    place = jnp.minimum(start[:, None] + step, world.points.shape[0] - 1)
+    place = place.reshape(-1, len(points))
+    there = (step < count[:, None]).reshape(place.shape)
+    return Candidates(
+        jnp.stack([jnp.where(there, world.points[:, i][place], _NOWHERE) for i in range(3)])
     )
-    step = jnp.arange(cell_room, dtype=jnp.int32)[None, None]
-    place = first[..., None] + step - start[..., None]
-    found = jnp.where(((place >= 0) & (place < count[..., None]))[..., None], take(first), _NOWHERE)
-    return Candidates(jnp.transpose(found, (3, 0, 2, 1)).reshape(3, -1, len(points)))
 
 
 def nearest(candidates: Candidates, points: Array) -> tuple[Array, Array]:
     """The nearest candidate [s, 3] of each point [s, 3] and its squared distance [s].
 
-    It is the nearest point of the map wherever it is nearer than `voxel_m` and the point is still
-    in the voxel in which the candidates were looked up.
+    It is the nearest point of the map wherever it is nearer than `around` reaches from
+    where the candidates were looked up.
     """
     offsets = [candidates.xyz[i] - points[None, :, i] for i in range(3)]
     squared = offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2

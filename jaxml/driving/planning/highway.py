@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxml.core import check
 from jaxml.driving.planning.bicycle import clip_action
-from jaxml.driving.planning.traffic import Planner, Traffic
+from jaxml.driving.planning.traffic import LANE_M, Planner, Traffic
 
 FEATURES = ("presence", "x", "y", "vx", "vy", "heading")
 LENGTH_M, WIDTH_M = 5.0, 2.0
@@ -114,11 +114,15 @@ def see(cfg: HighwayConfig, rows: np.ndarray) -> Traffic:
         [rows[..., 1:3], heading[..., None], size, speed[..., None]], -1, dtype=np.float32
     )
     mask = rows[:, 1:, 0] > 0.5
-    lanes = np.broadcast_to(
-        np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(rows), cfg.num_lanes)
-    )
-    wanted = np.full(len(rows), cfg.speed, np.float32)
-    return Traffic(*(jnp.asarray(x) for x in (cars[:, 0], cars[:, 1:], mask, lanes, wanted)))
+    return _on_lanes(cfg, cars[:, 0], cars[:, 1:], mask)
+
+
+def _on_lanes(cfg: HighwayConfig, ego: np.ndarray, others: np.ndarray, mask: np.ndarray) -> Traffic:
+    """Vehicles of n moments with the road's lanes and the speed wanted."""
+    centres = np.arange(cfg.num_lanes, dtype=np.float32) * LANE_M
+    lanes = np.broadcast_to(centres, (len(ego), cfg.num_lanes))
+    wanted, wide = (np.full(len(ego), x, np.float32) for x in (cfg.speed, LANE_M))
+    return Traffic(*(jnp.asarray(x) for x in (ego, others, mask, lanes, wanted, wide)))
 
 
 def steering(action: np.ndarray) -> np.ndarray:
@@ -170,9 +174,4 @@ def moments(cfg: HighwayConfig, drives: Drives, every: int) -> Traffic:
     """Moments of drives as one batch [n, ...], every so many steps while they lasted."""
     t = np.arange(0, drives.ego.shape[1], every)
     keep = t[None] < drives.steps[:, None]
-    ego, others, mask = (x[:, t][keep] for x in drives[:3])
-    lanes = np.broadcast_to(
-        np.arange(cfg.num_lanes, dtype=np.float32) * 4.0, (len(ego), cfg.num_lanes)
-    )
-    wanted = np.full(len(ego), cfg.speed, np.float32)
-    return Traffic(*(jnp.asarray(x) for x in (ego, others, mask, lanes, wanted)))
+    return _on_lanes(cfg, *(x[:, t][keep] for x in drives[:3]))

@@ -9,7 +9,10 @@ import numpy as np
 from jaxml.core import files
 from jaxml.driving.planning.highway import Drives
 from jaxml.driving.planning.loop import Result
+from jaxml.driving.planning.replay import Drive, Pieces
+from jaxml.driving.safety import monitor
 from jaxml.driving.safety.monitor import Verdict
+from jaxml.driving.sim.layout import SECONDS
 from jaxml.report import figure
 from jaxml.report.recipe import Figure, Table
 
@@ -38,6 +41,31 @@ def outcomes(results: Mapping[str, Result], judged: Mapping[str, Verdict]) -> Ta
         "traffic at motorway speed is 'dangerous' most of the time."
     )
     return Table("Closed loop", columns, tuple(body), caption)
+
+
+def replays(drives: Mapping[str, Drive], pieces: Pieces) -> Table:
+    """One line per planner: how it went in the recording car's place."""
+    way = np.linalg.norm(np.diff(pieces.logged[..., :2], axis=1), axis=-1).sum(1)
+    body = []
+    for name, drive in drives.items():
+        verdict = monitor.judge_all(drive.ego, drive.others, drive.mask, SECONDS)
+        ttc = np.minimum(np.asarray(verdict.least_ttc_s), 10.0)
+        seen = np.asarray(drive.seen).sum() / max(np.asarray(drive.mask).sum(), 1)
+        body.append((
+            NAMES.get(name, name), str(len(way)), f"{np.sum(verdict.collided):.0f}",
+            f"{100 * np.sum(verdict.progress_m) / way.sum():.0f}", f"{np.median(ttc):.2f}",
+            f"{100 * np.mean(verdict.harsh):.1f}", f"{100 * seen:.0f}",
+        ))  # fmt: skip
+    columns = (
+        "planner", "pieces", "touched another", "way, % of the log's", "median least TTC s",
+        "harsh %", "others seen %",
+    )  # fmt: skip
+    caption = (
+        "KITTI drives, a planner in the recording car's place. Others do what the log says and do "
+        "not react, so who is slower than the recording car is run into from behind. The planner "
+        "knows only what its simulated LiDAR hits."
+    )
+    return Table("Real drives replayed", columns, tuple(body), caption)
 
 
 def ways(drives: Mapping[str, Drives], episode: int = 0) -> Figure:

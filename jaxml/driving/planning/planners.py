@@ -73,7 +73,7 @@ def reference(cfg: PlannerConfig, seen: Traffic, y: Array) -> Array:
         when = dt * k
         new = Leader(ahead.gap + ahead.speed * when - way, ahead.speed)
         old = Leader(here.gap + here.speed * when - way, here.speed)
-        leaving = jnp.abs(seen.ego[1] - y) < LANE_SHARE * traffic.LANE_M
+        leaving = jnp.abs(seen.ego[1] - y) < LANE_SHARE * seen.lane_m
         both = jnp.minimum(drive(speed, new), drive(speed, old))
         accel = jnp.where((k < LEAVE_STEPS) | leaving, both, drive(speed, new))
         accel = jnp.clip(accel, -6.0, 4.0)

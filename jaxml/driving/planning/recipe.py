@@ -5,12 +5,15 @@ import dataclasses
 import jax
 import numpy as np
 
-from jaxml.driving.planning import loop, pictures
+from jaxml.driving.planning import loop, pictures, replay
 from jaxml.driving.planning.highway import HighwayConfig
 from jaxml.driving.planning.loop import LoopConfig
+from jaxml.driving.planning.replay import ReplayConfig
 from jaxml.driving.safety import monitor
+from jaxml.driving.tracks import kitti
+from jaxml.inputs.integrity import DataNotFoundError
 from jaxml.report.claim import Claim, Promise, Rule, at_least, at_most
-from jaxml.report.recipe import Context, Outcome
+from jaxml.report.recipe import Context, Outcome, Table
 
 
 def _promise(id: str, words: str, unit: str, rule: Rule) -> Promise:
@@ -62,7 +65,23 @@ def measure(scale: str, context: Context) -> Outcome:
     told = _claims(results, scale)
     if scale == "tiny":
         told = [p.missing("this scale checks the code", scale) for p in PROMISES.values()]
-    return Outcome(told, [pictures.ways(drives)], [pictures.outcomes(results, judged)])
+    tables = [pictures.outcomes(results, judged), *_replayed(cfg, context)]
+    return Outcome(told, [pictures.ways(drives)], tables)
+
+
+def _replayed(cfg: LoopConfig, context: Context) -> list[Table]:
+    """Drives of KITTI with planners in the recording car's place, where the data are."""
+    if context.scale == "tiny":
+        return []
+    try:
+        pieces = replay.pieces(ReplayConfig(), kitti.layouts()[0])
+    except DataNotFoundError:
+        return []
+    key, drives = jax.random.key(context.seed), {}
+    for name in ("idm", "mpc"):
+        context.say(f"{len(pieces.name)} pieces of real drives replayed: {name}")
+        drives[name] = replay.drive(key, ReplayConfig(), loop.planner(name, cfg), pieces)
+    return [pictures.replays(drives, pieces)]
 
 
 def _claims(results: dict[str, loop.Result], scale: str) -> list[Claim]:

@@ -18,6 +18,7 @@ class Traffic(NamedTuple):
       mask: [o], False where there is none.
       lanes: y of the lane centres, [l].
       speed: wanted, m/s [].
+      lane_m: width of a lane [].
     """
 
     ego: Array
@@ -25,6 +26,7 @@ class Traffic(NamedTuple):
     mask: Array
     lanes: Array
     speed: Array
+    lane_m: Array
 
 
 type Planner = Callable[[Traffic], Array]
@@ -46,7 +48,7 @@ def in_lane(traffic: Traffic, y: Array) -> Array:
     side = traffic.others[:, 5] * jnp.sin(traffic.others[:, 2])
     now = jnp.abs(traffic.others[:, 1] - y)
     soon = jnp.abs(traffic.others[:, 1] + side - y)
-    reach = LANE_M / 2 + traffic.others[:, 4] / 2 - 0.6
+    reach = traffic.lane_m / 2 + traffic.others[:, 4] / 2 - 0.6
     return traffic.mask & (jnp.minimum(now, soon) < reach)
 
 

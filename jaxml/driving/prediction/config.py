@@ -23,6 +23,8 @@ class SocialConfig:
       probability_weight: of that cross-entropy.
       density_weight: of the negative log density.
       expected_weight: of the error expected under the forecast's own probabilities.
+      first_weight: of the error of the first mode, whose anchor goes straight on; above 0 that mode
+        becomes the forecast's own single path.
     """
 
     num_vectors: int = 6
@@ -36,6 +38,7 @@ class SocialConfig:
     probability_weight: float = 0.1
     density_weight: float = 0.02
     expected_weight: float = 0.02
+    first_weight: float = 0.0
 
     def __post_init__(self):
         check.types(self)
@@ -107,8 +110,7 @@ class VehicleConfig:
       num_layers: of the encoder over tokens.
       expected_weight: of the error expected under the forecast's own probabilities, metres.
       probability_weight: of the cross-entropy to the mode that ends nearest.
-      max_accel: of a forecast action, m/s^2.
-      max_curvature: likewise, 1/m.
+      gain: of the network's corrections to what an agent's own motion suggests.
     """
 
     num_modes: int = 6
@@ -119,15 +121,36 @@ class VehicleConfig:
     num_layers: int = 1
     expected_weight: float = 1.0
     probability_weight: float = 0.3
-    max_accel: float = 6.0
-    max_curvature: float = 0.3
+    gain: float = 0.2
 
     def __post_init__(self):
         check.types(self)
         check.positive(num_modes=self.num_modes, width=self.width, num_layers=self.num_layers)
-        check.positive(max_accel=self.max_accel, max_curvature=self.max_curvature)
         check.at_least(0, num_neighbours=self.num_neighbours, num_lines=self.num_lines)
+        check.at_least(0, gain=self.gain)
         check.divides(num_heads=self.num_heads, width=self.width)
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionConfig:
+    """How the layer in front of the network is fitted.
+
+    Attributes:
+      steps: updates, with a step that falls to nothing.
+      batch_size: agents in each.
+      lr: the first step.
+      end: weight of the error at the end of the path beside the mean error.
+    """
+
+    steps: int = 400
+    batch_size: int = 1024
+    lr: float = 1e-3
+    end: float = 0.3
+
+    def __post_init__(self):
+        check.types(self)
+        check.positive(steps=self.steps, batch_size=self.batch_size, lr=self.lr)
+        check.at_least(0, end=self.end)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,18 +163,20 @@ class VehicleTrainConfig:
       batch_size: agents in a step.
       num_checks: times that held-out training windows are looked at; the best is kept.
       noise_m: standard deviation of noise added to observed positions.
+      motion: how the layer in front of the network is fitted.
       stretch: worlds are drawn up to exp(stretch) times larger or smaller.
     """
 
     model: VehicleConfig = VehicleConfig()
     optim: OptimConfig = OptimConfig(
-        lr=7e-4, schedule="cosine", warmup_steps=50, total_steps=1200, final_lr_ratio=0.02,
+        lr=7e-4, schedule="cosine", warmup_steps=50, total_steps=600, final_lr_ratio=0.02,
         b2=0.999, weight_decay=5e-2,
     )  # fmt: skip
     batch_size: int = 128
-    num_checks: int = 12
-    noise_m: float = 0.04
+    num_checks: int = 6
+    noise_m: float = 0.02
     stretch: float = 0.3
+    motion: MotionConfig = MotionConfig()
 
     def __post_init__(self):
         check.positive(batch_size=self.batch_size, num_checks=self.num_checks)

@@ -82,7 +82,8 @@ class EigenSpace(NamedTuple):
     Attributes:
       past_basis: orthonormal columns, [2, 2t, k].
       future_basis: [2, 2s, k].
-      anchors: centres of training coefficients, [2, m, k].
+      anchors: centres of training coefficients, [2, m, k]; the nearest to going on (standing still,
+        for those that stand) is the first.
       threshold: metres per step above which an agent moves, [].
     """
 
@@ -129,11 +130,18 @@ class EigenSpace(NamedTuple):
             named = rng.fold(key, "anchors", index)
             drawn = jax.random.randint(rng.fold(named, "draw"), (num_points,), 0, len(ahead))
             points = jnp.asarray(ahead[np.asarray(drawn)] @ after, jnp.float32)
-            centres = linalg.kmeans(named, points, num_anchors).centres
+            centres = np.asarray(linalg.kmeans(named, points, num_anchors).centres)
+            straight = index * _straight(future.shape[1]) @ after
+            centres = centres[np.argsort(np.linalg.norm(centres - straight, axis=-1))]
             for part, value in zip(parts, (before, after, centres), strict=True):
                 part.append(np.asarray(value, np.float32))
         before, after, anchors = (jnp.stack(x) for x in parts)
         return EigenSpace(before, after, anchors, jnp.float32(threshold))
+
+
+def _straight(num_steps: int) -> np.ndarray:
+    """Constant velocity in the frame of an agent that moves, [2 s]."""
+    return np.stack([np.arange(1, num_steps + 1), np.zeros(num_steps)], -1).reshape(-1)
 
 
 def choose(frame_: Frame, pair: Array) -> Array:

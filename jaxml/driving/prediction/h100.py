@@ -37,6 +37,9 @@ def candidates(base: TrainConfig) -> dict[str, TrainConfig]:
         "likely": dataclasses.replace(
             base, model=dataclasses.replace(model, expected_weight=0.1, temperature_m=0.3)
         ),
+        "first": dataclasses.replace(
+            base, model=dataclasses.replace(model, first_weight=0.2, temperature_m=0.5)
+        ),
         "narrow": dataclasses.replace(
             base, model=dataclasses.replace(model, width=128, num_layers=2)
         ),
@@ -115,8 +118,8 @@ def vehicle_configs(base: VehicleTrainConfig) -> dict[str, VehicleTrainConfig]:
     model = base.model
     return {
         "base": base,
-        "narrow": dataclasses.replace(base, model=dataclasses.replace(model, width=32)),
-        "single": dataclasses.replace(base, model=dataclasses.replace(model, num_modes=1)),
+        "wide": dataclasses.replace(base, model=dataclasses.replace(model, width=64)),
+        "free": dataclasses.replace(base, model=dataclasses.replace(model, gain=1.0)),
         "noisy": dataclasses.replace(base, noise_m=0.06),
     }
 
@@ -130,7 +133,8 @@ def vehicle_run(cfg: VehicleTrainConfig, seeds: range) -> dict:
         every = vehicles.score(params, cfg.model, parts.validation)
         some = vehicles.score(params, cfg.model, parts.validation, moving)
         found.append({"choice": chosen, "all": every._asdict(), "moving": some._asdict()})
-        say(f"vehicles, seed {seed}: choice {chosen:.3f}, {every.ml_ade:.3f}/{every.ml_fde:.3f}")
+        one = f"{every.single_ade:.3f}/{every.single_fde:.3f}"
+        say(f"vehicles, seed {seed}: choice {chosen:.3f}, {one}, {every.nll:.2f} nats")
     return {"config": config.to_dict(cfg), "seeds": found}
 
 

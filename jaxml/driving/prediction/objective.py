@@ -37,6 +37,7 @@ def loss(
         "ade": jnp.mean(jnp.min(ade, 1)),
         "fde": jnp.mean(jnp.min(fde, 1)),
         "probability": -jnp.mean(jnp.sum(dense * forecast.log_prob, -1)),
+        "first": jnp.mean(ade[:, 0] + fde[:, 0]),
         "density": jnp.mean(trajectory.mixture_nll(*fixed, truth)),
         "expected": jnp.mean(
             jnp.sum(jnp.exp(jax.lax.stop_gradient(forecast.log_prob)) * (ade + fde), -1)
@@ -46,6 +47,7 @@ def loss(
         "probability": cfg.probability_weight,
         "density": cfg.density_weight,
         "expected": cfg.expected_weight,
+        "first": cfg.first_weight,
     }
     total = sum((weights.get(name, 1.0) * x for name, x in parts.items()), jnp.float32(0.0))
     return total, parts

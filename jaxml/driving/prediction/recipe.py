@@ -142,9 +142,11 @@ def _vehicles(cfg: VehicleTrainConfig, context: Context) -> list[Any]:
     except DataNotFoundError as error:
         names = ("vehicle-ade", "vehicle-fde")
         return [claims.PROMISES[n].missing(str(error), context.scale) for n in names]
-    params, _ = vehicles.fit(
-        jax.random.key(context.seed), cfg, parts.fit, parts.choice, say=context.say
-    )
+    key = jax.random.key(context.seed)
+    params, _ = vehicles.fit(key, cfg, parts.fit, parts.choice, say=context.say)
+    across = vehicles.motion_alone(
+        key, cfg, parts.dense, parts.dense_drive, parts.train, parts.train_drive, kitti.FOLDS
+    ).mean(0)
     found = vehicles.score(params, cfg.model, parts.validation)
     told = {}
     for name, span in (("last step", 1), ("mean of four", 4)):
@@ -154,4 +156,4 @@ def _vehicles(cfg: VehicleTrainConfig, context: Context) -> list[Any]:
         )
         told[f"{name} ADE"], told[f"{name} FDE"] = float(gap.mean()), float(gap[:, -1].mean())
     context.say(f"vehicles: {found}")
-    return claims.vehicles(found, told, context.scale)
+    return claims.vehicles(found, told, (across[0], across[1]), context.scale)

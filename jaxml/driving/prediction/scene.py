@@ -2,9 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core import check
+from jaxml.core.types import Array
 from jaxml.driving.tracks import argoverse
 from jaxml.driving.tracks.argoverse import Map
 from jaxml.driving.tracks.windows import Windows, neighbours
@@ -104,3 +106,13 @@ def see(
         kind = np.concatenate([np.eye(3)[roads.kind], roads.junction[:, None]], 1)[which]
     arrays = (history, others, mask, lines, lines_mask, kind, windows.size)
     return Scene(*(x if x.dtype == bool else np.asarray(x, np.float32) for x in arrays))
+
+
+def mirror(scene: Scene, future: Array, sign: Array) -> tuple[Scene, Array]:
+    """The same roads the other way round, where `sign` [n] is -1."""
+    one = jnp.ones_like(sign)
+    four, two = jnp.stack([one, sign, one, sign], -1), jnp.stack([one, sign], -1)
+    return scene._replace(
+        history=scene.history * four[:, None], others=scene.others * four[:, None, None],
+        lines=scene.lines * four[:, None, None],
+    ), future * two[:, None]  # fmt: skip

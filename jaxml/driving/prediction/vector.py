@@ -3,7 +3,8 @@
 Every history and every map line becomes one token (a point-wise network and a maximum), tokens
 attend to each other, and K learned queries read them. A query answers with accelerations and
 curvatures, which the bicycle model turns into a path, with a Gaussian around every step, and with
-a probability.
+a probability. What an agent's own motion suggests is where every path begins
+(`kinematics.py`); the first mode is that path, and the network corrects all others.
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from jaxml.core import param
 from jaxml.core.param import Param
 from jaxml.core.types import Array, Key, PyTree
 from jaxml.driving.planning import bicycle
+from jaxml.driving.prediction import kinematics
 from jaxml.driving.prediction.config import VehicleConfig
 from jaxml.driving.prediction.scene import Scene
 from jaxml.nn import attention, initializer, linear, mlp, norm
@@ -22,6 +24,8 @@ from jaxml.nn.attention import AttentionConfig
 
 METRES = 10.0
 """Distances are divided by this before they enter the network."""
+GAIN = (2.0, 0.05)
+"""Accelerations and curvatures of an output of one, summed over steps."""
 
 
 class Gaussians(NamedTuple):
@@ -49,13 +53,14 @@ def _polyline(in_width: int, width: int) -> PyTree:
 
 
 def params(cfg: VehicleConfig, num_future: int = 15) -> PyTree:
-    """Declares the network; its last layer starts at zero: straight on at constant speed."""
+    """Declares the network; its last layers start at zero: straight on at constant speed."""
     w = cfg.width
     layer = {
         "norm": norm.layer_params(w), "attention": attention.params(_attention(cfg)),
         "mlp_norm": norm.layer_params(w), "mlp": mlp.params(w, 2 * w),
     }  # fmt: skip
     declared = {
+        "motion": kinematics.params(),
         "agent": _polyline(6, w),
         "size": linear.params(2, w),
         "layers": {str(i): layer for i in range(cfg.num_layers)},
@@ -132,10 +137,11 @@ def apply(p: PyTree, cfg: VehicleConfig, scene: Scene, step_s: float = 0.2) -> G
     query = query + mlp.apply(read["mlp"], norm.layer(read["mlp_norm"], query), jax.nn.gelu)
     out = linear.apply(p["head"], norm.layer(p["head_norm"], query))
     steps = out[..., 3:].reshape(n, k, -1, 5)
-    state = start_state(scene, step_s, 0.5 * out[..., 0], 0.1 * out[..., 1])
-    limits = jnp.array([cfg.max_accel, cfg.max_curvature]).reshape(1, 1, 1, 2)
-    gain = jnp.array([2.0, 0.05]).reshape(1, 1, 1, 2)
-    actions = limits * jnp.tanh(gain * jnp.cumsum(steps[..., :2], 2) / limits)
+    begun = kinematics.start(p["motion"], scene, step_s, steps.shape[2])
+    gain = cfg.gain * (jnp.arange(k) > 0).reshape(1, k, 1)
+    bent = jnp.array(GAIN).reshape(1, 1, 1, 2) * jnp.cumsum(steps[..., :2], 2)
+    actions = kinematics.bounded(begun.actions[:, None] + gain[..., None] * bent)
+    state = begun.state[:, None] + gain * _correction(out)
     paths = bicycle.rollout(state, actions, step_s)[..., :2]
     when = step_s * jnp.arange(1, steps.shape[2] + 1, dtype=out.dtype)
     base = jnp.log(0.1 + 0.3 * when).reshape(1, 1, -1, 1)
@@ -145,20 +151,10 @@ def apply(p: PyTree, cfg: VehicleConfig, scene: Scene, step_s: float = 0.2) -> G
     )
 
 
-def start_state(scene: Scene, step_s: float, faster: Array, turn: Array) -> Array:
-    """Bicycle states [n, k, 4] now: the speed of the last two steps along the heading, corrected.
-
-    Args:
-      scene: n agents.
-      step_s: seconds of a step.
-      faster: correction of the speed, m/s [n, k].
-      turn: of the heading, radians [n, k].
-    """
-    span = min(2, scene.history.shape[1] - 1)
-    along = scene.history[:, -1, 0] - scene.history[:, -1 - span, 0]
-    speed = along[:, None] / (span * step_s) + faster
-    zero = jnp.zeros_like(speed)
-    return jnp.stack([zero, zero, turn, speed], -1)
+def _correction(out: Array) -> Array:
+    """Of heading and speed now, in states [n, k, 4]."""
+    zero = jnp.zeros_like(out[..., 0])
+    return jnp.stack([zero, zero, 0.1 * out[..., 1], 0.5 * out[..., 0]], -1)
 
 
 def nll(found: Gaussians, truth: Array) -> Array:

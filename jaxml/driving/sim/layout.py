@@ -1,14 +1,11 @@
 """Where vehicles stand: real layouts of KITTI tracking in the world's frame, or made-up streets."""
 
-import functools
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxml.core import check
-from jaxml.driving.boxes import kitti
-from jaxml.driving.data import archive
 from jaxml.driving.tracks import kitti as tracks
 from jaxml.inputs.integrity import DataNotFoundError
 
@@ -16,8 +13,10 @@ CLASSES = ("Car", "Pedestrian", "Cyclist")
 _NAMES = {"Car": 0, "Van": 0, "Truck": 0, "Pedestrian": 1, "Person": 1, "Cyclist": 2}
 SECONDS = 0.1
 """Between two frames of KITTI."""
-_RECORDER = -1
-"""Track number of the recording car."""
+_RECORDER = (4.5, 1.8, 1.5)
+"""Length, width and height of the recording car."""
+BEHIND_M = 0.5
+"""The middle of the recording car lies so far behind its LiDAR."""
 
 
 class Layouts(NamedTuple):
@@ -55,50 +54,56 @@ def real(room: int = 32, path: Path | str | None = None, *, every: int = 5) -> L
       ValueError: `room` below 2.
     """
     check.at_least(2, room=room)
-    files, _ = archive.texts("kitti_tracking", path)
-    parts = [_sequence(files, number, room, every) for number in range(21)]
+    drives, _ = tracks.layouts(None if path is None else str(path))
+    parts = [_sequence(drive, number, room, every) for number, drive in drives.items()]
     found = map(np.concatenate, zip(*parts, strict=True))
     arrays: dict[str, Any] = dict(zip(Layouts._fields, found, strict=False))
     return Layouts(**arrays, source="kitti_tracking")
 
 
-def _sequence(files: dict[str, str], number: int, room: int, every: int) -> tuple:
-    name = f"{number:04d}"
-    calibration = kitti.parse_calibration(files[f"calib/{name}"])
-    poses = planar_poses(files[f"oxts/{name}"])
-    rows = [line.split() for line in files[f"label/{name}"].splitlines()]
-    by_frame: dict[int, list[list[str]]] = {}
-    for row in rows:
-        if row[2] in _NAMES:
-            by_frame.setdefault(int(row[0]), []).append(row)
-
-    @functools.cache
-    def objects(frame: int) -> _Objects:
-        lines = by_frame.get(frame, []) if 0 <= frame < len(poses) else []
-        found = kitti.parse_objects("\n".join(" ".join(r[2:17]) for r in lines))
-        rows = np.concatenate([_recorder(), kitti.from_kitti(found, calibration)])
-        names = np.array([0, *(_NAMES[n] for n in found.name)], np.int32)
-        return _Objects(rows, names, [_RECORDER, *(int(r[1]) for r in lines)])
-
-    chosen = [f for f in range(0, len(poses), every) if f in by_frame]
+def _sequence(drive: tracks.Layout, number: int, room: int, every: int) -> tuple:
+    frames, pose = _frames(drive), _planar(drive.lidar)
+    chosen = [f for f in range(0, len(pose), every) if len(frames[f].track) > 1]
     made = _empty(len(chosen), room)
     for i, frame in enumerate(chosen):
-        found = objects(frame)
-        moving = _velocity([objects(f) for f in (frame - 1, frame, frame + 1)], poses, frame)
-        near = np.argsort(np.linalg.norm(found.boxes[:, :2], axis=-1), kind="stable")[:room]
+        found, turn = frames[frame], pose[frame, :2, :2]
+        place = (found.boxes[:, :2] - pose[frame, :2, 3]) @ turn
+        near = np.argsort(np.linalg.norm(place, axis=-1), kind="stable")[:room]
         made.boxes[i, : len(near)], made.mask[i, : len(near)] = found.boxes[near], True
-        made.boxes[i, : len(near), 2] = found.boxes[near, 5] / 2  # on the flat ground
-        made.label[i, : len(near)], made.velocity[i, : len(near)] = found.label[near], moving[near]
+        made.boxes[i, : len(near), :2] = place[near]
+        made.boxes[i, : len(near), 6] -= drive.lidar[frame, 2]
+        made.label[i, : len(near)] = found.label[near]
+        made.velocity[i, : len(near)] = (_velocity(frames, frame) @ turn)[near]
+    made.boxes[..., 6] = (made.boxes[..., 6] + np.pi) % (2 * np.pi) - np.pi
     sequence = np.full(len(chosen), number, np.int32)
-    return made.boxes, made.label, made.mask, sequence, poses[chosen], made.velocity
+    return made.boxes, made.label, made.mask, sequence, pose[chosen], made.velocity
 
 
 class _Objects(NamedTuple):
-    """One frame's boxes [n, 7] in the recorder's frame, class indices [n] and track numbers."""
+    """One frame's boxes [n, 7] in the world, class indices [n] and track numbers."""
 
     boxes: np.ndarray
     label: np.ndarray
     track: list[int]
+
+
+def _frames(drive: tracks.Layout) -> list[_Objects]:
+    """What stands where in every frame, the recording car first."""
+    rows: list[list[tracks.Box]] = [[] for _ in drive.lidar]
+    for box in drive.boxes:
+        if box.kind in _NAMES:
+            rows[box.frame].append(box)
+    found = []
+    for (x, y, heading), boxes in zip(drive.lidar, rows, strict=True):
+        ahead, (length, width, height) = np.array([np.cos(heading), np.sin(heading)]), _RECORDER
+        middle = np.array([x, y]) - BEHIND_M * ahead
+        body = [[*middle, height / 2, length, width, height, heading]]
+        body += [
+            [b.x, b.y, b.height / 2, b.length, b.width, b.height, b.heading] for b in boxes
+        ]  # fmt: skip
+        label = np.array([0, *(_NAMES[b.kind] for b in boxes)], np.int32)
+        found.append(_Objects(np.array(body), label, [-1, *(b.track for b in boxes)]))
+    return found
 
 
 class _Room(NamedTuple):
@@ -116,36 +121,28 @@ def _empty(num: int, room: int) -> _Room:
     return _Room(boxes, label, mask, np.zeros((num, room, 2), np.float32))
 
 
-def _velocity(around: list[_Objects], poses: np.ndarray, frame: int) -> np.ndarray:
-    """Velocities [n, 2] of a frame's objects from where they were before and are after."""
-    places: list[dict[int, np.ndarray]] = []
-    for objects, at in zip(around, (frame - 1, frame, frame + 1), strict=True):
-        pose = poses[min(max(at, 0), len(poses) - 1)]
-        world = objects.boxes[:, :2] @ pose[:2, :2].T + pose[:2, 3]
-        seen = zip(objects.track, world, strict=True) if 0 <= at < len(poses) else ()
-        places.append(dict(seen))
-    out = np.zeros((len(around[1].track), 2))
-    for row, track in enumerate(around[1].track):
-        when = [i for i, known in enumerate(places) if track in known]
-        if len(when) > 1:
-            moved = places[when[-1]][track] - places[when[0]][track]
-            out[row] = moved / ((when[-1] - when[0]) * SECONDS) @ poses[frame][:2, :2]
+def _velocity(frames: list[_Objects], frame: int) -> np.ndarray:
+    """Velocities [n, 2] in the world of a frame's objects, from the frames beside it."""
+    beside = [
+        dict(zip(frames[f].track, frames[f].boxes[:, :2], strict=True)) if f < len(frames) else {}
+        for f in (max(frame - 1, 0), frame, frame + 1)
+    ]
+    times = (max(frame - 1, 0), frame, frame + 1)
+    out = np.zeros((len(frames[frame].track), 2))
+    for row, track in enumerate(frames[frame].track):
+        when = [i for i, known in enumerate(beside) if track in known]
+        seconds = (times[when[-1]] - times[when[0]]) * SECONDS
+        if seconds > 0:
+            out[row] = (beside[when[-1]][track] - beside[when[0]][track]) / seconds
     return out
 
 
-def _recorder() -> np.ndarray:
-    """The recording car around its own LiDAR."""
-    return np.array([[-0.5, 0.0, 0.75, 4.5, 1.8, 1.5, 0.0]])
-
-
-def planar_poses(text: str) -> np.ndarray:
-    """Poses [f, 4, 4] of GPS/IMU lines on a plane: east, north and yaw, from the first one."""
-    full = tracks.poses(text)
-    yaw = np.arctan2(full[:, 1, 0], full[:, 0, 0])
-    pose = np.tile(np.eye(4, dtype=np.float32), (len(full), 1, 1))
-    pose[:, 0, 0], pose[:, 0, 1] = np.cos(yaw), -np.sin(yaw)
-    pose[:, 1, 0], pose[:, 1, 1] = np.sin(yaw), np.cos(yaw)
-    pose[:, :2, 3] = full[:, :2, 3]
+def _planar(place: np.ndarray) -> np.ndarray:
+    """Poses [f, 4, 4] on a plane of x, y and heading [f, 3]."""
+    pose = np.tile(np.eye(4, dtype=np.float32), (len(place), 1, 1))
+    pose[:, 0, 0], pose[:, 1, 1] = np.cos(place[:, 2]), np.cos(place[:, 2])
+    pose[:, 1, 0], pose[:, 0, 1] = np.sin(place[:, 2]), -np.sin(place[:, 2])
+    pose[:, :2, 3] = place[:, :2]
     return pose
 
 
@@ -168,7 +165,7 @@ def generated(num: int, room: int = 32, seed: int = 0) -> Layouts:
 
 def _street(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Boxes [n, 7], class indices [n] and speeds [n]; the outer rows of cars are parked."""
-    rows, names = [_recorder()[0]], [0]
+    rows, names = [np.array([-BEHIND_M, 0.0, _RECORDER[2] / 2, *_RECORDER, 0.0])], [0]
     for lane, turn in ((-5.5, 0.0), (-2.8, 0.0), (2.8, np.pi), (5.5, np.pi), (0.0, 0.0)):
         at = -38 + rng.uniform(0, 10)
         while at < 38:

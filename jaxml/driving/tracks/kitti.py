@@ -6,6 +6,7 @@ first pose of the sequence.
 """
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ VALIDATION = (1, 6, 8, 10, 12, 13, 14, 15, 16, 18, 19)
 """Sequences of AB3DMOT's validation split; the other ten are trained on."""
 CHOICE = (2, 7)
 """Sequences among those trained on that choose the checkpoint; whole, as windows overlap."""
+FOLDS = ((0, 11), (2, 3), (4, 17), (5, 7), (9, 20))
+"""The same ten in five parts, for cross-validation."""
 TRAIN = tuple(i for i in range(21) if i not in VALIDATION)
 KINDS = {"vehicle": ("Car", "Van", "Truck", "Tram"), "person": ("Pedestrian", "Cyclist")}
 NUM_PAST, NUM_FUTURE, STRIDE, EVERY, STEP_S = 5, 15, 2, 5, 0.2
@@ -38,21 +41,24 @@ class Box(NamedTuple):
     heading: float
     length: float
     width: float
+    height: float
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """One drive: all boxes, and the ego vehicle's pose by frame.
+    """One drive: all boxes, and by frame where the recording car and its LiDAR were.
 
     Attributes:
       name: of the sequence.
       boxes: of every labelled object.
-      ego: x, y, heading of the ego vehicle [frames, 3].
+      ego: x, y, heading of the inertial unit [frames, 3].
+      lidar: of the LiDAR [frames, 3].
     """
 
     name: str
     boxes: tuple[Box, ...]
     ego: np.ndarray
+    lidar: np.ndarray
 
 
 def poses(text: str) -> np.ndarray:
@@ -82,8 +88,8 @@ def _turn(axis: int, angle: np.ndarray) -> np.ndarray:
     return found
 
 
-def camera_to_imu(text: str) -> np.ndarray:
-    """The 4x4 transform from rectified camera coordinates to the inertial unit.
+def calibration(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """The 4x4 transforms to the inertial unit: of rectified camera coordinates, of the LiDAR's.
 
     Raises:
       ValueError: a matrix that the calibration lacks.
@@ -105,7 +111,7 @@ def camera_to_imu(text: str) -> np.ndarray:
     rectify = matrix("R_rect", "R0_rect")
     velo = matrix("Tr_velo_cam", "Tr_velo_to_cam")
     imu = matrix("Tr_imu_velo", "Tr_imu_to_velo")
-    return np.linalg.inv(rectify @ velo @ imu)
+    return np.linalg.inv(rectify @ velo @ imu), np.linalg.inv(imu)
 
 
 def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
@@ -115,7 +121,8 @@ def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
       ValueError: a pose or a box that is not finite.
     """
     world = poses(oxts)
-    from_camera = world @ camera_to_imu(calib)
+    camera, lidar = calibration(calib)
+    from_camera = world @ camera
     if not np.isfinite(from_camera).all():
         raise ValueError(f"poses must be finite; sequence {name!r} has others.")
     boxes = []
@@ -123,15 +130,20 @@ def layout(label: str, oxts: str, calib: str, name: str = "") -> Layout:
         frame, track, kind = int(words[0]), int(words[1]), words[2]
         if kind == "DontCare" or frame >= len(world):
             continue
-        width, length, x, y, z, rotation = map(float, words[11:17])
-        check.positive(width=width, length=length)
+        height, width, length, x, y, z, rotation = map(float, words[10:17])
+        check.positive(height=height, width=width, length=length)
         place = from_camera[frame] @ np.array([x, y, z, 1.0])
         ahead = from_camera[frame][:3, :3] @ np.array([np.cos(rotation), 0, -np.sin(rotation)])
         heading = float(np.arctan2(ahead[1], ahead[0]))
-        boxes.append(Box(frame, track, kind, place[0], place[1], heading, length, width))
-    yaw = np.arctan2(world[:, 1, 0], world[:, 0, 0])
-    ego = np.stack([world[:, 0, 3], world[:, 1, 3], yaw], -1)
-    return Layout(name, tuple(boxes), ego)
+        boxes.append(Box(frame, track, kind, place[0], place[1], heading, length, width, height))
+    return Layout(name, tuple(boxes), _on_the_ground(world), _on_the_ground(world @ lidar))
+
+
+def _on_the_ground(pose: np.ndarray) -> np.ndarray:
+    """x, y and heading [n, 3] of poses [n, 4, 4]."""
+    return np.stack(
+        [pose[:, 0, 3], pose[:, 1, 3], np.arctan2(pose[:, 1, 0], pose[:, 0, 0])], -1
+    )  # fmt: skip
 
 
 def tracks(drive: Layout, kinds: tuple[str, ...]) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -189,15 +201,40 @@ def layouts(path: str | None = None) -> tuple[dict[int, Layout], Provenance]:
 
 
 class Split(NamedTuple):
-    """Windows by part: training sequences (all, and in two parts) and validation sequences.
+    """Windows of training sequences and of validation sequences.
 
-    Those that are fitted are cut at every frame, all others every half second.
+    Attributes:
+      train: of all ten, every half second.
+      train_drive: the sequence of each, int [n].
+      dense: of the same, at every frame: to fit to.
+      dense_drive: the sequence of each.
+      validation: every half second.
     """
 
     train: Windows
-    fit: Windows
-    choice: Windows
+    train_drive: np.ndarray
+    dense: Windows
+    dense_drive: np.ndarray
     validation: Windows
+
+    @property
+    def fit(self) -> Windows:
+        """What is fitted to where others choose: all of `dense` but the drives of `CHOICE`."""
+        return self.dense.take(~np.isin(self.dense_drive, CHOICE))
+
+    @property
+    def choice(self) -> Windows:
+        """The windows of `train` of the drives of `CHOICE`."""
+        return self.train.take(np.isin(self.train_drive, CHOICE))
+
+
+def numbered(
+    drives: Mapping[int, Layout], numbers: Sequence[int], kind: str, every: int
+) -> tuple[Windows, np.ndarray]:
+    """Windows of some drives, and the drive of each."""
+    parts = [windows(drives[i], kind, every) for i in numbers]
+    drive = np.repeat(numbers, [len(p) for p in parts])
+    return concatenate(f"kitti-{kind}", parts), drive
 
 
 def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provenance]:
@@ -207,13 +244,5 @@ def load(kind: str = "vehicle", path: str | None = None) -> tuple[Split, Provena
       DataNotFoundError: see `layouts`.
     """
     drives, about = layouts(path)
-    fit = tuple(i for i in TRAIN if i not in CHOICE)
-    parts = {
-        "train": (TRAIN, EVERY), "fit": (fit, 1), "choice": (CHOICE, EVERY),
-        "validation": (VALIDATION, EVERY),
-    }  # fmt: skip
-    train, chosen, choice, validation = (
-        concatenate(f"kitti-{name}", [windows(drives[i], kind, every) for i in numbers])
-        for name, (numbers, every) in parts.items()
-    )
-    return Split(train, chosen, choice, validation), about
+    train, dense = (numbered(drives, TRAIN, kind, every) for every in (EVERY, 1))
+    return Split(*train, *dense, numbered(drives, VALIDATION, kind, EVERY)[0]), about

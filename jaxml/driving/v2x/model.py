@@ -57,7 +57,7 @@ def apply(
         x = jax.vmap(
             lambda f, pose, there: fuse.v2vnet(p["fuse"], f, pose, there, cfg.model, cfg.iterations)
         )(x, scene.pose, scene.there)
-    maps, last = net.head(p["head"], s["head"], x, train=train)
+    maps, last = net.head(p["head"], s["head"], cfg.model, x, train=train)
     return maps, {"pillar": pillar, "backbone": middle, "head": last}
 
 

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 
 from jaxml import cli
-from jaxml.driving import recipe
 from jaxml.driving.planning import recipe as planning
 from jaxml.driving.prediction import claims
-from jaxml.report.recipe import Context
 
 
 def test_safety_prints_distances(capsys):
@@ -63,14 +61,3 @@ def test_plan_drives(tmp_path, capsys):
 def test_every_claim_has_one_name():
     names = [*claims.PROMISES, *planning.PROMISES]
     assert len(names) == len(set(names))
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_the_recipe_runs_without_recordings(tmp_path, no_data):
-    tiny = recipe.RECIPE.scales["tiny"]
-    outcome = recipe.run(tiny, Context("tiny", 0, tmp_path, lambda line: None))
-    assert {c.verdict for c in outcome.claims} == {"not_measured"}
-    assert {t.title for t in outcome.tables} == {"Pedestrians", "Closed loop"}
-    again = recipe.run(tiny, Context("tiny", 0, tmp_path, lambda line: None))
-    assert [t.rows for t in again.tables] == [t.rows for t in outcome.tables]

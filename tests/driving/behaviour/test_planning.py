@@ -149,7 +149,9 @@ def road(ego_speed=25.0, gap=18.0, lead=15.0):
     wall = jnp.array([2.0, 8.0, 0.0, 5.0, 2.0, 25.0])
     others = jnp.stack([slow, wall, jnp.zeros(6)])
     lanes = jnp.array([0.0, 4.0, 8.0])
-    return Traffic(ego, others, jnp.array([True, True, False]), lanes, jnp.float32(28.0))
+    return Traffic(
+        ego, others, jnp.array([True, True, False]), lanes, jnp.float32(28.0), jnp.float32(4.0)
+    )
 
 
 def test_leaders_and_followers():

@@ -7,9 +7,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxml.driving.prediction import baselines, gan_train, h100, scene, socialgan, vector, vehicles
-from jaxml.driving.prediction.config import PRESETS, VehicleConfig, VehicleTrainConfig
+from jaxml.driving.prediction import (
+    baselines,
+    gan_train,
+    h100,
+    kinematics,
+    scene,
+    socialgan,
+    vector,
+    vehicles,
+)  # fmt: skip
+from jaxml.driving.prediction.config import (
+    PRESETS,
+    MotionConfig,
+    VehicleConfig,
+    VehicleTrainConfig,
+)  # fmt: skip
 from jaxml.driving.tracks import argoverse, toy
+from jaxml.driving.tracks.windows import concatenate
 from jaxml.train.optim import OptimConfig
 
 CFG = VehicleConfig(num_modes=3, num_neighbours=2, num_lines=2, width=16, num_heads=2)
@@ -99,7 +114,7 @@ def test_density_is_the_bivariate_gaussian():
 
 
 def test_paths_are_those_a_car_could_drive(cars, roads, apply, params):
-    wild = {**params, "head": {**params["head"], "kernel": 40 * params["head"]["kernel"]}}
+    wild = {**params, "head": {**params["head"], "kernel": 200 * params["head"]["kernel"]}}
     paths = np.asarray(apply(wild, scene.see(cars, 2, 2, roads)).paths, np.float64)
     whole = np.concatenate([np.zeros_like(paths[:, :, :1]), paths], 2)
     speed = np.linalg.norm(np.diff(whole, axis=2), axis=-1) / 0.2
@@ -116,13 +131,14 @@ def test_training_beats_the_start():
     plan = VehicleTrainConfig(
         dataclasses.replace(CFG, num_lines=0),
         OptimConfig(lr=3e-3, schedule="constant", total_steps=60), batch_size=32, num_checks=3,
+        motion=MotionConfig(60, 64, 3e-3),
     )  # fmt: skip
     train, choice = toy.traffic(1, 96), toy.traffic(2, 48)
     found, score = vehicles.fit(jax.random.key(0), plan, train, choice)
     start = vehicles.score(vector.init(jax.random.key(0), plan.model), plan.model, choice)
     end = vehicles.score(found, plan.model, choice)
-    assert score == pytest.approx(end.ml_ade + 0.5 * end.ml_fde, rel=1e-3)
-    assert end.ml_ade < start.ml_ade
+    assert score == pytest.approx(end.nll, rel=1e-3)
+    assert end.single_ade < start.single_ade
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +198,45 @@ def test_the_script_for_a_large_machine_runs_on_made_tracks():
     for run in (cfg, h100.alone(cfg)):
         scores = h100.social_run(folds, run, 0, None)
         assert set(scores["test"]) == {*folds, "mean"}
+
+
+@pytest.fixture(scope="module")
+def fitted_motion():
+    """The motion layer on made traffic of three drives, the last two left out in turn."""
+    windows = [toy.traffic(i, 48) for i in range(3)]
+    every, drive = concatenate("all", windows), np.repeat(np.arange(3), 48)
+    plan = VehicleTrainConfig(motion=MotionConfig(120, 64, 3e-3))
+
+    def errors(train):
+        return vehicles.motion_alone(
+            jax.random.key(0), plan, train, drive, every, drive, ((0,), (1,), (2,))
+        )
+
+    return every, errors
+
+
+def test_motion_is_learnt_across_drives(fitted_motion):
+    every, errors = fitted_motion
+    found = errors(every)
+    gap = np.linalg.norm(baselines.constant_velocity(every.past, 15, 2) - every.future, axis=-1)
+    assert found.shape == (144, 2)
+    assert (found.mean(0) < 0.6 * np.array([gap.mean(), gap[:, -1].mean()])).all()
+    wrong = every.future.copy()
+    wrong[:48] += 50.0  # a drive's own future has no say in what is said of it
+    other = errors(dataclasses.replace(every, future=wrong))
+    np.testing.assert_array_equal(found[:48], other[:48])
+    assert np.abs(found[48:] - other[48:]).max() > 1e-3
+
+
+def test_the_first_mode_is_the_motion_layer(cars, roads, apply, params):
+    kernel = 0.02 * jax.random.normal(jax.random.key(2), params["motion"]["kernel"].shape)
+    bent = {**params, "motion": {"kernel": kernel}}
+    seen = scene.see(cars, 2, 2, roads)
+    found = apply(bent, seen)
+    alone = jax.jit(lambda p, s: kinematics.path(p, s, 0.2, 15))(bent["motion"], seen)
+    np.testing.assert_allclose(found.paths[:, 0], alone, atol=1e-3)
+    assert np.abs(found.paths[:, 1] - alone).max() > 0.1
+    mirrored, flipped = scene.mirror(seen, jnp.zeros((24, 15, 2)), -jnp.ones(24))
+    assert np.isfinite(flipped).all()
+    np.testing.assert_allclose(kinematics.features(mirrored, 0.2)[:, 0],
+                               kinematics.features(seen, 0.2)[:, 0], atol=1e-6)  # fmt: skip
