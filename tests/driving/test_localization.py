@@ -82,8 +82,8 @@ def test_real_clouds_of_a_car_give_back_an_extra_motion(real_data):
     extra = geometry.exp(jnp.array([0.01, 0.01, -0.03, 0.1, -0.05, 0.04]))
 
     def register(cloud):
-        return loc.align(
-            world, cloud, jnp.ones(len(cloud), bool), jnp.eye(4), limit_m=0.4, kernel_m=0.05,
+        return loc.align_narrowing(
+            world, cloud, jnp.ones(len(cloud), bool), jnp.eye(4), limit_m=0.4,
             residual=loc.point_to_plane, max_iterations=80, tolerance=1e-6, cell_room=48,
         ).pose  # fmt: skip
 
@@ -119,3 +119,8 @@ def test_errors_of_paths_by_hand():
         loc.pad_clouds([np.zeros((5, 3))], 4)
     with pytest.raises(ValueError, match="power of two"):
         loc.OdometryConfig(buckets=1000)
+    world, cloud = loc.empty_map(64, 64, 0.4, 8), jnp.zeros((4, 3))
+    with pytest.raises(ValueError, match="kernels_m must fall"):
+        loc.align_narrowing(
+            world, cloud, jnp.ones(4, bool), jnp.eye(4), limit_m=0.4, kernels_m=(0.1, 0.2)
+        )

@@ -2,6 +2,7 @@
 
 from jaxml.driving.localization.config import PRESETS, OdometryConfig
 from jaxml.driving.localization.icp import Registration, align, point_to_plane, point_to_point
+from jaxml.driving.localization.narrowing import align_narrowing
 from jaxml.driving.localization.odometry import Odometry, first, pad_clouds, run, step
 from jaxml.driving.localization.path import ape, path_length, rpe, segment_drift
 from jaxml.driving.localization.voxelmap import (
@@ -22,6 +23,7 @@ __all__ = [
     "Registration",
     "VoxelMap",
     "align",
+    "align_narrowing",
     "ape",
     "around",
     "empty_map",
