@@ -89,8 +89,10 @@ def _sent(axes, rows, seq_len):
 
 @pytest.mark.parametrize(
     ("axes", "one", "more"),
-    [({"seq": 8}, (1, 64), (1, 512)), ({"fsdp": 8}, (8, 16), (8, 128))],
-    ids=["seq", "fsdp"],
+    [
+        pytest.param({"seq": 8}, (1, 64), (1, 512), id="seq"),
+        pytest.param({"fsdp": 8}, (8, 16), (8, 128), id="fsdp", marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_sent_does_not_depend_on_the_number_of_tokens(axes, one, more):
     sent = _sent(axes, *one)
