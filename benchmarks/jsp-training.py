@@ -8,7 +8,6 @@ the best are replayed. `JAXML_PEER_JSP` is a Python with torch and torch_geometr
 `JAXML_PEER_JSP_CODE` a checkout of the reference, `JAXML_PEER_DEVICE=cuda` puts it on the GPU.
 """
 
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +19,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "kernels")]
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-from benchmarks.peers.worker import Worker  # noqa: E402
+from benchmarks.jsp import Peer  # noqa: E402
 from jaxml.jsp import objective, policy, train  # noqa: E402
 from jaxml.jsp.batches import Batches  # noqa: E402
 from jaxml.jsp.config import SLIMConfig, SPNConfig  # noqa: E402
@@ -51,28 +50,28 @@ def rows(smoke: bool) -> list[timing.Row]:
 
 def _row(cfg: SLIMConfig, theirs: int, repeats: int) -> timing.Row:
     """Medians of both, each over its own number of instances; the first of each warms up."""
-    params = policy.init_params(jax.random.key(0), cfg.model)
-    batches, peer = Batches(cfg), _peer(params)
-    update = step.make_step(
-        objective.slim(cfg.model, cfg.num_samples, cfg.rollout_dtype), train.optimizer(cfg)
-    )
+    params, batches = policy.init_params(jax.random.key(0), cfg.model), Batches(cfg)
+    loss = objective.slim(cfg.model, cfg.num_samples, cfg.rollout_dtype)
+    update = step.make_step(loss, train.optimizer(cfg))
     now = state.create(jax.random.key(0), params, train.optimizer(cfg))
     mine, other = [], []
-    for i in range(repeats + 1):
-        shops, begun = batches.at(i), now
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.npz"
+        np.savez(weights, **policy.torch_arrays_from_params(params))  # pyright: ignore
+        peer = Peer(weights)
+        for i in range(repeats + 1):
+            shops, begun = batches.at(i), now
 
-        def once(begun: Any = begun, shops: Any = shops) -> Any:
-            nonlocal now
-            now, metrics = update(begun, shops)
-            return metrics["loss"]
+            def once(begun: Any = begun, shops: Any = shops) -> Any:
+                nonlocal now
+                now, metrics = update(begun, shops)
+                return metrics["loss"]
 
-        mine.append(cfg.batch / timing.once(once))
-        if peer is not None:
+            mine.append(cfg.batch / timing.once(once))
             machines, durations = (np.asarray(x)[:theirs].tolist() for x in shops[:2])
             asked = {"task": "train", "samples": cfg.num_samples, "seed": i}
-            answer = peer.ask({**asked, "machines": machines, "durations": durations})
-            other.append(theirs / answer["seconds"])
-    if peer is not None:
+            answer = peer.ask(**asked, machines=machines, durations=durations)
+            other += [] if answer is None else [theirs / answer["seconds"]]
         peer.close()
     name = f"training {'x'.join(map(str, cfg.shapes[0]))}, {cfg.num_samples} samples"
     ours = float(np.median(mine[1:]))
@@ -82,20 +81,6 @@ def _row(cfg: SLIMConfig, theirs: int, repeats: int) -> timing.Row:
     return timing.Row(
         name, "instances", "1/s", ours, "reference (PyTorch)", value, ours / value, GOAL
     )
-
-
-def _peer(params: Any) -> Worker | None:
-    """The reference with these weights, or None where it is not there."""
-    if not (python := os.environ.get("JAXML_PEER_JSP")):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        weights = Path(folder) / "weights.npz"
-        np.savez(weights, **policy.torch_arrays_from_params(params))  # pyright: ignore
-        command = [python, str(HERE / "peers" / "jsp_worker.py"), str(weights)]
-        made = Worker([*command, os.environ.get("JAXML_PEER_JSP_CODE", "")])
-        first = {"machines": [[0, 1], [1, 0]], "durations": [[1, 2], [3, 4]]}
-        made.ask({**first, "task": "sample", "samples": 2, "seed": 0})
-    return made
 
 
 if __name__ == "__main__":
