@@ -86,7 +86,9 @@ def test_studies_of_a_machine_without_grain():
     code = "import sys; sys.modules['grain'] = sys.modules['tyro'] = None\n"
     code += "from jaxml.tnl import decoding, elastic, h100, scaling, throughput"
     environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'kernels'}"}
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=100)
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
