@@ -1,11 +1,17 @@
 """Bytes of collectives: from texts made by hand and from compiled programs."""
 
+import gzip
+import json
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
 from jax.sharding import PartitionSpec
 
 from jaxml.dist import mesh, payload, shard
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
 LOOP = """HloModule jit_f, entry_computation_layout={(f32[8]{0})->f32[8]{0}}
 
@@ -84,10 +90,22 @@ def test_a_compiled_program():
         check_vma=False,
     )
     x = jax.ShapeDtypeStruct((16, 3), jnp.float32, sharding=shard.replicated(line))
-    found = payload.collectives(jax.jit(split).lower(x).compile().as_text())
+    found = payload.collectives(jax.jit(split).lower(x).compile().as_text() or "")
     assert found == {"all-reduce": 7 * 3 * 4, "all-gather": 16 * 3 * 4}
 
 
 def test_a_program_of_one_device_sends_nothing():
     text = jax.jit(lambda x: x @ x).lower(jnp.ones((4, 4))).compile().as_text()
     assert payload.collectives(text) == {}
+
+
+def test_the_published_bytes_are_those_of_the_published_outline():
+    """Programs as two H100s ran them: names and lines of collectives, in one file."""
+    name = "scaling-385m-h100x2"
+    text = gzip.decompress((RESULTS / f"{name}.outline.txt.gz").read_bytes()).decode()
+    programs = dict(part.split("\n", 1) for part in text.strip("\n").split("\n\n") if "\n" in part)
+    rows = json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+    sent = {row["case"]: row["jaxml"] for row in rows if row["metric"] == "collective_bytes"}
+    assert len([case for case in sent if "seq=2" in case]) == 4
+    for case, size in sent.items():
+        assert sum(payload.collectives(programs.get(case, "")).values()) == size, case
