@@ -8,19 +8,24 @@ Call it again with the same OUT to go on.
 import argparse
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxml.cap import data, speed, study
+from jaxml.cap import claims, data, speed, study
 from jaxml.cap import encoder as encoders
 from jaxml.cap.config import ContrastConfig, PruneConfig, TuneConfig
 from jaxml.cap.encoder import Encoder
 from jaxml.cap.importance import Masks
 from jaxml.cap.study import Arm, StudyConfig
 from jaxml.core import config, files, tree
+from jaxml.core.types import PyTree
 from jaxml.models import bert_weights
+from jaxml.report import environment
 from jaxml.report.progress import BEGUN, say
 
 PROBES = {"mrpc": 96, "qnli_dev": 96, "cola": 32}
@@ -71,15 +76,21 @@ def base(groups: tuple[str, ...] = tuple(GROUPS), seeds: int = 3) -> StudyConfig
 
 
 def pack(folder: Path, model: Path | None = None) -> None:
-    """Writes DATA: the encoder in float16 and the tokenised tasks."""
+    """Writes DATA: the tokenised tasks, the encoder in float16 with the embeddings they use."""
     cfg = base()
     found = encoders.load(model)
     assert found.folder is not None
-    tokenize = data.wordpiece(found.folder)
-    bert_weights.save(folder / "encoder", found.cfg, tree.cast(found.params, jnp.float16))
+    tokenize, used = data.wordpiece(found.folder), np.zeros(0, np.int64)
     for name, length in {cfg.task: cfg.max_len, **PROBES}.items():
         task = data.load(name, tokenize, max_len=length, num_valid=_num_valid(name, cfg))
         data.save(folder / f"{name}.npz", task)
+        used = np.unique(np.concatenate([used, *(part.ids.reshape(-1) for part in task[1:4])]))
+    params = tree.cast(found.params, jnp.float16)
+    params = _with_words(params, lambda table: table[used])
+    few = dataclasses.replace(found.cfg, vocab_size=len(used))
+    bert_weights.save(folder / "encoder", few, params)
+    with files.aside(folder / "tokens.npz") as part, part.open("wb") as out:
+        np.savez(out, used=used, vocab_size=found.cfg.vocab_size)
 
 
 def _num_valid(name: str, cfg: StudyConfig) -> int:
@@ -87,9 +98,21 @@ def _num_valid(name: str, cfg: StudyConfig) -> int:
 
 
 def unpack(folder: Path) -> Encoder:
-    """The encoder of DATA in float32."""
-    cfg, params = bert_weights.load(folder / "encoder")
-    return Encoder(cfg, tree.cast(params, jnp.float32), folder / "encoder")
+    """The encoder of DATA in float32; embeddings of tokens that no task uses are zero."""
+    few, params = bert_weights.load(folder / "encoder")
+    with np.load(folder / "tokens.npz", allow_pickle=False) as stored:
+        used, vocab_size = stored["used"], int(stored["vocab_size"])
+    empty = jnp.zeros((vocab_size, few.width))
+    params = tree.cast(params, jnp.float32)
+    params = _with_words(params, lambda table: empty.at[used].set(table))
+    cfg = dataclasses.replace(few, vocab_size=vocab_size)
+    return Encoder(cfg, params, folder / "encoder")
+
+
+def _with_words(params: PyTree, change: Callable[[Any], Any]) -> PyTree:
+    """Parameters with another table of word embeddings."""
+    embed = params["embed"]
+    return {**params, "embed": {**embed, "word": jax.tree.map(change, embed["word"])}}
 
 
 def _arguments() -> argparse.Namespace:
@@ -125,7 +148,7 @@ def _configured(args: argparse.Namespace) -> StudyConfig:
 
 
 def main() -> None:
-    """Parses the flags, runs the study, writes rows.jsonl, study.json and speed.json to OUT."""
+    """Parses the flags, runs the study, writes rows.jsonl and cap-study.json to OUT."""
     args = _arguments()
     if args.pack:
         pack(args.data)
@@ -137,26 +160,47 @@ def main() -> None:
     if args.train is not None:
         task = task._replace(train=task.train.rows(slice(args.train)))
     probes = {name: data.read(args.data / f"{name}.npz") for name in cfg.probes}
-    chosen = args.out / "chosen.json"
-    if chosen.exists():
-        picked = json.loads(chosen.read_text())
-        cfg = dataclasses.replace(
-            cfg,
-            contrast=config.from_dict(ContrastConfig, picked["contrast"]),
-            tune=dataclasses.replace(cfg.tune, lr=picked["lr"]),
-        )
-    elif args.choose:
-        arm = Arm("cap", PruneConfig("movement", 0.03, 4))
-        cfg, table = study.choose(cfg, encoder, task, WEIGHTS, args.rates, arm, 100, say)
-        record = {"contrast": dataclasses.asdict(cfg.contrast), "lr": cfg.tune.lr, "table": table}
-        files.write_text(chosen, json.dumps(record, indent=1) + "\n")
+    cfg = _chosen(cfg, args, encoder, task)
     rows = study.Rows(args.out / "rows.jsonl")
     study.run(
         cfg, encoder, task, probes, rows, say=say, until=until,
         keep=lambda name, found: _speed(args.out, encoder, name, found, args.dtype),
     )  # fmt: skip
     config.save(cfg, args.out / "study.json")
+    _write(args.out, rows.rows, cfg)
     say(f"{len(rows.rows)} rows in {args.out}")
+
+
+def _chosen(cfg: StudyConfig, args: argparse.Namespace, encoder: Encoder, task: data.Task) -> Any:
+    """The study with the rate and contrast that do best on validation, if that was asked for."""
+    chosen = args.out / "chosen.json"
+    if not chosen.exists() and not args.choose:
+        return cfg
+    if not chosen.exists():
+        arm, tried = Arm("cap", PruneConfig("movement", 0.03, 4)), args.out / "choosing.jsonl"
+        cfg, table = study.choose(cfg, encoder, task, WEIGHTS, args.rates, arm, 100, say, tried)
+        record = {"contrast": dataclasses.asdict(cfg.contrast), "lr": cfg.tune.lr, "table": table}
+        files.write_text(chosen, json.dumps(record, indent=1) + "\n")
+    picked = json.loads(chosen.read_text())
+    contrast = config.from_dict(ContrastConfig, picked["contrast"])
+    tune = dataclasses.replace(cfg.tune, lr=picked["lr"])
+    return dataclasses.replace(cfg, contrast=contrast, tune=tune)
+
+
+def _write(out: Path, rows: list[study.Row], cfg: StudyConfig) -> None:
+    """All rows, how the settings were chosen, and the claims, as one file."""
+    seen, chosen = environment.describe(), out / "chosen.json"
+    scale = "h200" if "h200" in seen["device"].lower() else "h100"
+    times = [json.loads(p.read_text()) for p in sorted(out.glob("speed-cap-structured*.json"))]
+    speedup = times[0]["dense"]["ms"] / times[0]["compact"]["ms"] if times else None
+    record = {
+        **{name: seen[name] for name in ("device", "versions", "date", "commit", "command")},
+        "config": dataclasses.asdict(cfg),
+        "chosen": json.loads(chosen.read_text()) if chosen.exists() else None,
+        "claims": [c.to_json() for c in claims.study(rows, speedup, scale)],
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    files.write_text(out / "cap-study.json", json.dumps(record, indent=0) + "\n")
 
 
 def _speed(out: Path, encoder: Encoder, name: str, found: study.Pruned, dtype: str) -> None:

@@ -220,20 +220,30 @@ def choose(
     arm: Arm,
     seed: int,
     say: Callable[[str], None] = print,
+    path: Path | None = None,
 ) -> tuple[StudyConfig, list[tuple[str, float]]]:
     """The study with the learning rate, then the contrast, that do best on validation.
 
-    The rate is chosen without contrast. `seed` should be none of the study's own.
+    The rate is chosen without contrast. `seed` should be none of the study's own. What was tried is
+    kept in the lines of `path`, so that a second call goes on.
     """
     table: list[tuple[str, float]] = []
-    taught = train.teach(encoder, task, cfg.run(arm, seed), None, say)
+    taught: list[Teacher] = []
+    known = {} if path is None else {row["label"]: row["valid"] for row in lines.read(path)}
 
     def score(trial: StudyConfig, name: str, label: str) -> float:
         chosen = dataclasses.replace(arm, name=name)
-        found = train.prune(encoder, task, taught, trial.run(chosen, seed), None, lambda text: None)
-        table.append((label, found.valid))
-        say(f"chosen on validation: {label} {found.valid:.2f} %")
-        return found.valid
+        if label not in known:
+            if not taught:
+                taught.append(train.teach(encoder, task, cfg.run(arm, seed), None, say))
+            run = trial.run(chosen, seed)
+            found = train.prune(encoder, task, taught[0], run, None, lambda text: None)
+            known[label] = found.valid
+            if path is not None:
+                lines.append(path, {"label": label, "valid": found.valid})
+        table.append((label, known[label]))
+        say(f"tried on validation: {label} {known[label]:.2f} %")
+        return known[label]
 
     def with_rate(rate: float) -> StudyConfig:
         return dataclasses.replace(cfg, tune=dataclasses.replace(cfg.tune, lr=rate))

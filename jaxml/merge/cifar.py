@@ -9,14 +9,19 @@ import dataclasses
 import json
 import time
 from pathlib import Path
+from typing import Any
+
+import jax
 
 from jaxml.core import files
 from jaxml.inputs import splits as data
 from jaxml.inputs.packed import join
-from jaxml.merge import study
-from jaxml.merge.results import Results
+from jaxml.merge import claims, study
+from jaxml.merge.results import Curve, Results, Row
 from jaxml.merge.splits import SPLITS
 from jaxml.merge.train import ArchConfig, TrainConfig
+from jaxml.report import environment
+from jaxml.report.progress import BEGUN
 
 
 def study_config(
@@ -102,6 +107,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--sets", type=int, default=4)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--minutes", type=float, help="of training: as many epochs as fit")
+    parser.add_argument("--stop", type=float, default=60.0, help="minutes; no count begins later")
     parser.add_argument("--split", choices=SPLITS, default="none")
     parser.add_argument("--over", choices=("vmap", "map", "unroll"), default="map")
     parser.add_argument("--train", type=int, default=48_000, help="training images")
@@ -109,6 +115,7 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--align", type=int, default=20_000, help="images features are taken from")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(words)
+    jax.config.update("jax_compilation_cache_dir", str(args.cache / "compiled"))
     path = join(args.data) if args.data.is_dir() else args.data
     splits = data.load_npz(path, args.train, args.held_out)
     cfg = study_config(
@@ -129,19 +136,25 @@ def main(words: list[str] | None = None) -> None:
 
 
 def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespace) -> None:
-    import jax
-
     arch = cfg.train.arch
     name = f"{arch.kind}{arch.depth}x{arch.width:g}-{cfg.split}"
-    begun = time.monotonic()
+    seen, path = environment.describe(), args.out / f"{name}.json"
+    gathered, about = _earlier(path, cfg)
     models = study.base_networks(
         cfg, splits.train, args.cache / name, args.seed, _say, args.minutes
     )
-    trained_s = time.monotonic() - begun
-    about = {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "name": name}
-    about |= {"num_test": len(splits.test.label), "train_s": trained_s}
-    gathered = Results([], [], {}, {}, {})
+    about["train_s"] = about.get("train_s") or time.monotonic() - BEGUN
+    kept = ("device", "versions", "date", "commit", "command")
+    about |= {"name": name, "num_test": len(splits.test.label), "num_models": len(models)}
+    about |= {key: seen[key] for key in kept}
+    scale = "h200" if "h200" in seen["device"].lower() else "h100"
+    kind = arch.kind if cfg.split == "none" else cfg.split
     for count in cfg.counts:
+        if any(row.count == count for row in gathered.rows):
+            continue
+        if time.monotonic() - BEGUN > 60 * args.stop:
+            _say("the time is over; call again with the same --out and --cache.")
+            return
         # One count at a time, so that what is done is written if the time runs out.
         one = study.run(dataclasses.replace(cfg, counts=(count,)), splits, models, args.seed, _say)
         gathered.rows.extend(one.rows)
@@ -150,8 +163,30 @@ def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespa
         gathered.diagnostics.update(one.diagnostics)
         for phase, seconds in one.seconds.items():
             gathered.seconds[phase] = gathered.seconds.get(phase, 0.0) + seconds
-        about["wall_s"] = time.monotonic() - begun
-        files.write_text(args.out / f"{name}.json", record(cfg, gathered, about))
+        decided = claims.decide(kind, gathered.rows, scale, f"{splits.name}, {name}")
+        about["claims"] = [c.to_json() for c in decided]
+        about["wall_s"] = time.monotonic() - BEGUN
+        files.write_text(path, record(cfg, gathered, about))
+
+
+def _earlier(path: Path, cfg: study.StudyConfig) -> tuple[Results, dict[str, Any]]:
+    """What an earlier call with the same configuration wrote, or nothing."""
+    if path.exists():
+        known = json.loads(path.read_text())
+        if known["config"] == json.loads(json.dumps(dataclasses.asdict(cfg))):
+            held_out = {
+                int(n): {float(g): s for g, s in scores.items()}
+                for n, scores in known["held_out"].items()
+            }
+            found = Results(
+                [Row(**row) for row in known["rows"]],
+                [Curve(**curve) for curve in known["curves"]],
+                held_out,
+                known["diagnostics"],
+                known["seconds"],
+            )
+            return found, {"train_s": known["train_s"]}
+    return Results([], [], {}, {}, {}), {}
 
 
 def _say(text: str) -> None:

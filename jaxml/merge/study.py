@@ -100,23 +100,38 @@ def base_networks(
     """Trains the base networks, or reads them where an earlier run left them.
 
     Raises:
-      ValueError: a loss that is not finite.
+      ValueError: fewer networks learned than are merged, or of networks of different data any
+        did not.
     """
     path = folder / f"base-{cfg.split}-{seed}.npz"
     if path.exists():
         stacked = storage.load(path)
         stacked.setdefault("state", {})
-        return train.Trained(stacked, np.zeros((cfg.num_models, 1))).split()
+        number = len(jax.tree.leaves(stacked["params"])[0])
+        return train.Trained(stacked, np.zeros((number, 1))).split()
     seeds = [1000 * seed + k for k in range(cfg.num_models)]
     rows = None
     if cfg.split != "none":
         pairs = [split_rows(cfg.split, images.label, 2, seed + s) for s in range(cfg.num_sets)]
         rows, seeds = [r for pair in pairs for r in pair], seeds[: 2 * cfg.num_sets]
-    trained = train.train(cfg.train, images, seeds, rows, say, minutes)
-    if not np.isfinite(trained.losses).all():
-        raise ValueError("training diverged; lower train.lr.")
+    trained = _learned(cfg, train.train(cfg.train, images, seeds, rows, say, minutes), say)
     storage.save(path, jax.tree.map(np.asarray, trained.variables))
     return trained.split()
+
+
+def _learned(cfg: StudyConfig, trained: train.Trained, say: Say) -> train.Trained:
+    """Without networks that diverged, or whose loss is still that of guessing after five epochs."""
+    last, classes = trained.losses[:, -1], cfg.train.arch.num_classes
+    good = np.isfinite(last)
+    if trained.losses.shape[1] >= 5:
+        good &= np.nan_to_num(last, nan=np.inf) < 0.99 * np.log(classes)
+    lost, needed = np.flatnonzero(~good), max(cfg.counts)
+    if len(lost) and (good.sum() < needed or cfg.split != "none"):
+        raise ValueError(f"training failed for networks {lost.tolist()}; lower train.lr.")
+    if len(lost):
+        say(f"networks {lost.tolist()} did not learn and are left out.")
+    kept = jax.tree.map(lambda leaf: leaf[good], trained.variables)
+    return train.Trained(kept, trained.losses[good])
 
 
 class _Bench:

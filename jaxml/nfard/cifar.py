@@ -1,7 +1,8 @@
 """The zoo on complete CIFAR-10, from one file of images: `python -m jaxml.nfard.cifar --help`.
 
 Needs jax, numpy, flax and scipy only. Members stay in `--cache`: a second call goes on where the
-first was stopped, and measures once every member is there.
+first was stopped, and measures once every member is there (with `--partial` at the end of the time,
+if victims, references and one of every kind are there).
 """
 
 import argparse
@@ -15,8 +16,9 @@ import jax
 from jaxml.core import files
 from jaxml.inputs import packed, splits
 from jaxml.models.arch import ArchConfig
-from jaxml.nfard import study, zoo
+from jaxml.nfard import claims, study, zoo
 from jaxml.nfard.train import TrainConfig
+from jaxml.report import environment
 
 IMAGE = (32, 32, 3)
 ARCHS = (
@@ -33,7 +35,7 @@ def zoo_config(epochs: int = 40, batch_size: int = 500, copies: int = 2) -> zoo.
     train = TrainConfig(
         epochs,
         batch_size,
-        lr=0.1,
+        lr=0.2,
         augmented=True,
         dtype="bfloat16",
         chunk=32,
@@ -85,19 +87,10 @@ def fitting(cfg: zoo.ZooConfig, data: splits.Splits, minutes: float, cache: Path
 
 def main(words: list[str] | None = None) -> int:
     """Builds, measures, writes `zoo.json` and `nfard-cifar.json` into `--out`; 3: call again."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="npz, or a folder of WebP shards")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
-    parser.add_argument("--cache", type=Path, default=Path("/tmp/nfard-zoo"))
-    parser.add_argument("--epochs", type=int, default=60, help="at most")
-    parser.add_argument("--fit", type=float, help="minutes of all training, decides the epochs")
-    parser.add_argument("--minutes", type=float, default=8.0, help="no member begins after these")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--copies", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=2, help="of timings")
-    parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run?")
-    args = parser.parse_args(words)
+    args = _arguments(words)
     begun = time.monotonic()
+    if not args.tiny:
+        jax.config.update("jax_compilation_cache_dir", str(args.cache / "compiled"))
     path = packed.join(args.data) if args.data.is_dir() else args.data
     cfg = _tiny() if args.tiny else zoo_config(args.epochs, copies=args.copies)
     rows = cfg.num_victim_rows + cfg.num_reuse_rows
@@ -107,25 +100,55 @@ def main(words: list[str] | None = None) -> int:
         epochs = fitting(cfg, data, args.fit, args.cache)
         cfg = dataclasses.replace(cfg, train=dataclasses.replace(cfg.train, epochs=epochs))
     _say(f"{cfg.train.epochs} epochs, {len(zoo.orders(cfg))} members and attacks")
-    deadline = begun + 60 * args.minutes
+    whole, deadline = True, begun + 60 * args.minutes
     try:
         built = zoo.build_zoo(cfg, data, args.seed, args.cache, _say, deadline)
     except zoo.OutOfTimeError as error:
-        _say(f"{error} Call again with the same --cache.")
-        return 3
+        if not args.partial or error.built is None:
+            _say(f"{error} Call again with the same --cache.")
+            return 3
+        built, whole = error.built, False
+        _say(f"{error} What is there is judged.")
+    seen = environment.describe()
     about = {
-        "device": jax.devices()[0].device_kind,
-        "jax": jax.__version__,
+        **{name: seen[name] for name in ("device", "versions", "date", "commit", "command")},
+        "whole": whole,
         "config": dataclasses.asdict(cfg),
         "members": study.members(built),
     }
-    files.write_text(args.out / "zoo.json", json.dumps(about, indent=1))
+    scale = "h200" if "h200" in seen["device"].lower() else "h100"
+
+    def write(measured: study.Measured) -> None:
+        found = study.summary(measured)
+        words = f"{data.name}, {len(built.entries)} members, {cfg.train.epochs} epochs"
+        decided = claims.decide(found, scale, words, {"texts": "pruned texts are the laptop's"})
+        record = {"claims": [c.to_json() for c in decided], "wall_s": time.monotonic() - begun}
+        record = {**about, **record, **found}
+        files.write_text(args.out / "nfard-cifar.json", json.dumps(record, indent=0) + "\n")
+
     sizes = (40, 20) if args.tiny else (2000, 1000)
-    measured = study.measure(built, data.test, *sizes, repeats=args.repeats, say=_say)
-    about |= study.summary(measured) | {"wall_s": time.monotonic() - begun}
-    files.write_text(args.out / "nfard-cifar.json", json.dumps(about, indent=1))
+    judged = study.judge(built, data.test, sizes[0], _say)
+    write(judged)
+    measured = study.beside(judged, built, data.test, sizes[1], repeats=args.repeats, say=_say)
+    write(measured)
     _say(f"ratios of suite times: {study.ratios(measured.seconds)}")
     return 0
+
+
+def _arguments(words: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="npz, or a folder of WebP shards")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--cache", type=Path, default=Path("/tmp/nfard-zoo"))
+    parser.add_argument("--epochs", type=int, default=60, help="at most")
+    parser.add_argument("--fit", type=float, help="minutes of all training, decides the epochs")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no member begins after these")
+    parser.add_argument("--partial", action="store_true", help="then judge what there is")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--copies", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1, help="of timings")
+    parser.add_argument("--tiny", action="store_true", help="smallest sizes: does it run?")
+    return parser.parse_args(words)
 
 
 def _tiny() -> zoo.ZooConfig:

@@ -105,7 +105,13 @@ class Built(NamedTuple):
 
 
 class OutOfTimeError(RuntimeError):
-    """The deadline came before the zoo was whole."""
+    """The deadline came before the zoo was whole.
+
+    Attributes:
+      built: the members made so far, or None where a victim or references are missing.
+    """
+
+    built: Built | None = None
 
 
 class Order(NamedTuple):
@@ -155,3 +161,22 @@ def groups(wanted: list[Order], cfg: ZooConfig) -> list[list[Order]]:
         rows = "" if how else order.kind.replace("victim", "same").replace("reference", "same")
         found.setdefault((order.arch, length, pruned, rows), []).append(order)
     return list(found.values())
+
+
+def by_worth(wanted: list[Order]) -> list[Order]:
+    """Members in the order in which a zoo that may have to do without the last ones is made.
+
+    Victims and references first, then one copy of every kind, independent models, further copies.
+    """
+    first = ("victim", "reference")
+    last = {"same": 4, "other_half": 5, "reference_half": 6}
+
+    def place(order: Order) -> int:
+        if order.kind in first:
+            return first.index(order.kind)
+        if order.kind in last:
+            return last[order.kind]
+        how, again = reuse.KINDS[order.kind], order.name.split("-v")[1].count("-")
+        return 7 if again else 3 if how.start == "fresh" else 2
+
+    return sorted(wanted, key=place)

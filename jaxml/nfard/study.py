@@ -46,7 +46,7 @@ def measure(
     repeats: int = 3,
     say: Callable[[str], None] = print,
 ) -> Measured:
-    """Runs it all.
+    """Runs it all: `judge`, then `beside`.
 
     Args:
       zoo: members.
@@ -57,6 +57,14 @@ def measure(
       repeats: of timings; 0 for none.
       say: prints progress.
     """
+    judged = judge(zoo, test, n_suite, say)
+    return beside(judged, zoo, test, n_queries, names, repeats, say)
+
+
+def judge(
+    zoo: Built, test: Images, n_suite: int = 2000, say: Callable[[str], None] = print
+) -> Measured:
+    """Our detectors alone, without baselines and times; arguments as in `measure`."""
     suites, known = {}, {}
     base = dataclasses.replace(DETECTORS["white"], n_suite=n_suite)
     for victim in zoo.of("victim"):
@@ -67,17 +75,34 @@ def measure(
         sized = dataclasses.replace(cfg, n_suite=n_suite)
         found[name] = evaluate.evaluate_zoo(zoo, test, sized, suites, known)
         say(f"{name}: {found[name].part(counted).score()}")
+    return Measured(found, {}, {}, _raw_auc(found["black, D_cos"], known, n_suite // 2))
+
+
+def beside(
+    judged: Measured,
+    zoo: Built,
+    test: Images,
+    n_queries: int = 1000,
+    names: tuple[str, ...] = tuple(BASELINES),
+    repeats: int = 3,
+    say: Callable[[str], None] = print,
+) -> Measured:
+    """The same with baselines, ours at their number of queries, and seconds of suites."""
+    found, others = dict(judged.evaluations), {}
     if names:
         small = dataclasses.replace(DETECTORS["black"], n_suite=n_queries)
         budget = f"black, {n_queries} queries"
         found[budget] = evaluate.evaluate_zoo(zoo, test, small)
         say(f"{budget}: {found[budget].part(counted).score()}")
-    others = compare.run_baselines(zoo, test, n_queries, names, say=say) if names else {}
+        others = compare.run_baselines(zoo, test, n_queries, names, say=say)
     for name, result in others.items():
         say(f"{name}: {result.score}")
-    seconds = compare.suite_times(zoo, test, n_queries, repeats) if repeats else {}
+    seconds = {}
+    if repeats:
+        ready = "ipguard" in names
+        seconds = compare.suite_times(zoo, test, n_queries, repeats, compiled=ready)
     say(f"seconds of suites: {seconds}")
-    return Measured(found, others, seconds, _raw_auc(found["black, D_cos"], known, n_suite // 2))
+    return Measured(found, others, seconds, judged.raw_auc)
 
 
 def _raw_auc(ev: Evaluation, known: Mapping[str, Mapping[str, Answer]], half: int) -> float:

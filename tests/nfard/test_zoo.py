@@ -140,13 +140,31 @@ def test_a_second_run_takes_what_is_there(built, data, monkeypatch):
         jax.tree.map(np.testing.assert_array_equal, a.params, b.params)
     home = next(p for p in folder.iterdir())
     (home / "same-a0.json").unlink()
-    with pytest.raises(zoos.OutOfTimeError):
+    with pytest.raises(zoos.OutOfTimeError) as stopped:
         zoos.build_zoo(CFG, data, 0, folder, lambda text: None, deadline=0.0)
+    assert stopped.value.built is not None  # victims, references and every kind are there
+    assert "same-a0" not in {e.name for e in stopped.value.built.entries}
     (home / "same-a0.json").write_text(json.dumps({"accuracy": 12.0}))
     said = []
     broken = zoos.build_zoo(CFG, data, 0, folder, said.append)
     assert broken.rejected == [("same-a0", 12.0)]
     assert any("rejected: same-a0 has 12.00 %" in line for line in said)
+
+
+def test_what_a_judgement_needs_is_made_first():
+    cfg = dataclasses.replace(CFG, copies=2)
+    names = [o.name for o in zoos.by_worth(zoos.orders(cfg))]
+    assert sorted(names) == sorted(o.name for o in zoos.orders(cfg))
+    last_needed = max(names.index(f"{k}-v{i}") for k in cfg.kinds for i in range(2))
+    assert max(names.index(n) for n in names if n.startswith("reference-")) < last_needed
+    assert last_needed < names.index("same-a0") < names.index("ft_all-v0-1")
+
+
+def test_without_a_victim_nothing_is_judged(data, tmp_path):
+    cfg = dataclasses.replace(CFG, kinds=("fp16",))
+    with pytest.raises(zoos.OutOfTimeError) as stopped:
+        zoos.build_zoo(cfg, data, 0, tmp_path, lambda text: None, deadline=0.0)
+    assert stopped.value.built is None
 
 
 @pytest.fixture
