@@ -1,9 +1,10 @@
 """One side of the benchmark of a contrastive step, in a process of its own.
 
-    python cap_worker.py jaxml|torch
+    python cap_worker.py jaxml|products|torch
 
 Reads a JSON line `{"batch", "width", "num", "extra", "repeats"}`, answers one per `run` line with
-the seconds of a step (mean of `repeats`) and the loss. Both sides get the same numbers.
+the seconds of a step (mean of `repeats`) and the loss (of `products`, which has none, a number).
+All sides get the same numbers.
 """
 
 import json
@@ -57,6 +58,28 @@ def jaxml(case):
     return run
 
 
+def products(case):
+    """What no such step can be without: three gathers, and two products with each of their rows."""
+    import jax
+    import jax.numpy as jnp
+
+    z, banks, _, ids, extra = jax.tree.map(jnp.asarray, numbers(case))
+
+    @jax.jit
+    def step(z, banks, ids, extra):
+        slope = jnp.zeros_like(z)
+        for reps, more in zip(banks, extra, strict=True):
+            every = jnp.concatenate([ids, more])
+            rows = jnp.take(reps, every, axis=0, mode="clip").reshape(-1, z.shape[1])
+            slope += (z @ rows.T) @ rows
+        return slope
+
+    def run():
+        return float(step(z, banks, ids, extra)[0, 0])
+
+    return run
+
+
 def torch(case):
     """The same step written with torch in eager mode, operation by operation."""
     import torch as t
@@ -102,7 +125,7 @@ def torch(case):
 def main():
     """Serves runs until the input ends."""
     case = json.loads(sys.stdin.readline())
-    run = {"jaxml": jaxml, "torch": torch}[sys.argv[1]](case)
+    run = {"jaxml": jaxml, "products": products, "torch": torch}[sys.argv[1]](case)
     run()
     for _ in sys.stdin:
         begun = time.perf_counter()

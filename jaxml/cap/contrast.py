@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from jaxml.cap.bank import Bank, take
@@ -156,5 +157,6 @@ def _check(
         )
     for name, ids in (("ids_b", ids_b), ("extra_ids", extra_ids)):
         if not isinstance(ids, Tracer) and len(ids):
-            check.between(0, num - 1, **{name: int(jnp.min(ids))})
-            check.between(0, num - 1, **{name: int(jnp.max(ids))})
+            known = np.asarray(ids)  # under jit, jnp would trace even what is known
+            check.between(0, num - 1, **{name: int(known.min())})
+            check.between(0, num - 1, **{name: int(known.max())})
