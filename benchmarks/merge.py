@@ -7,6 +7,7 @@ the first, an environment `venv` with torch. Without it the peers' columns stay 
 import os
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -116,12 +117,29 @@ def _matching(peers: Path | None, smoke: bool) -> list[timing.Row]:
         )
         for found in orders
     ]
-    peer = "git-re-basin"
+    peer, alone = "git-re-basin", _assignments(run_ours)
     return [
         timing.faster(name, "match_ms", times["jaxml"], peer, times["peer"], 3.0),
+        timing.faster(name, "match_ms", times["jaxml"], "its assignments alone", alone),
         timing.Row(name, "objective", "inner product", values[0], peer, values[1],
                    values[0] / values[1], 1.0),
     ]  # fmt: skip
+
+
+def _assignments(run: Callable[[], object]) -> timing.Timing:
+    """Seconds that the linear assignments (SciPy's, as the peer's) of a run take by themselves."""
+    solve, costs = weights.assign, []
+
+    def noted(scores: np.ndarray) -> np.ndarray:
+        costs.append(scores.copy())
+        return solve(scores)
+
+    weights.assign = noted
+    try:
+        run()
+    finally:
+        weights.assign = solve
+    return timing.alternate({"alone": lambda: [solve(c) for c in costs]}, repeats=5)["alone"]
 
 
 def _dense(params: dict) -> dict:

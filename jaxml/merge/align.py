@@ -17,7 +17,7 @@ UNCORRELATED = 1e-6
 
 
 type Roots = tuple[np.ndarray, np.ndarray]
-"""A symmetric square root and its inverse."""
+"""A square root R of a covariance, R R^T = S, and its inverse."""
 
 
 class Alignment(NamedTuple):
@@ -163,20 +163,30 @@ def _cca(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """T, its inverse, and the canonical correlations."""
     (x_root, x_white), (y_root, y_white) = x_roots, y_roots
-    left, correlations, right = np.linalg.svd(x_white @ sxy @ y_white)
+    left, correlations, right = np.linalg.svd(x_white @ sxy @ y_white.T)
     rotation = _polar(left, correlations, right, x_white @ prior @ y_root)
     return x_root @ rotation @ y_white, y_root @ rotation.T @ x_white, correlations
 
 
 def regularised_roots(s: np.ndarray, gamma: float, *, relative: bool = True) -> Roots:
-    """(S + gamma I)^1/2 and (S + gamma I)^-1/2 of the reference; arguments as in `cca_align`."""
+    """A root of S + gamma I of the reference and its inverse; arguments as in `cca_align`."""
     check.at_least(0, gamma=gamma)
     share = gamma * (np.trace(s) / len(s) if relative else 1.0)
     return _roots(np.asarray(s, np.float64), share, "sxx")
 
 
 def _roots(s: np.ndarray, gamma: float, name: str) -> Roots:
-    """(S + gamma I)^1/2 and (S + gamma I)^-1/2, symmetric."""
+    """A root of S + gamma I and its inverse.
+
+    Any root will do: another one R O, with O orthogonal, turns U V^T by O on its side, and T stays.
+    So it is the triangular one, where that is safe, and the symmetric one else.
+    """
+    from scipy.linalg import lapack
+
+    low, failed = lapack.dpotrf((s + s.T) / 2 + gamma * np.eye(len(s)), lower=1, clean=1)
+    pivots = np.diag(low)
+    if not failed and pivots.min() > 1e-5 * pivots.max():
+        return low, lapack.dtrtri(low, lower=1)[0]
     values, vectors = np.linalg.eigh((s + s.T) / 2)
     values = np.clip(values, 0.0, None) + gamma
     if values[0] <= 1e-13 * values[-1]:
