@@ -181,12 +181,16 @@ def _roots(s: np.ndarray, gamma: float, name: str) -> Roots:
     Any root will do: another one R O, with O orthogonal, turns U V^T by O on its side, and T stays.
     So it is the triangular one, where that is safe, and the symmetric one else.
     """
-    from scipy.linalg import lapack
+    from scipy.linalg import solve_triangular
 
-    low, failed = lapack.dpotrf((s + s.T) / 2 + gamma * np.eye(len(s)), lower=1, clean=1)
+    eye = np.eye(len(s))
+    try:
+        low = np.linalg.cholesky((s + s.T) / 2 + gamma * eye)
+    except np.linalg.LinAlgError:
+        low = np.zeros_like(eye)
     pivots = np.diag(low)
-    if not failed and pivots.min() > 1e-5 * pivots.max():
-        return low, lapack.dtrtri(low, lower=1)[0]
+    if pivots.min() > 1e-5 * pivots.max():
+        return low, solve_triangular(low, eye, lower=True)
     values, vectors = np.linalg.eigh((s + s.T) / 2)
     values = np.clip(values, 0.0, None) + gamma
     if values[0] <= 1e-13 * values[-1]:
