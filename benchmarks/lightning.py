@@ -1,6 +1,6 @@
 """Lightning attention on a GPU, beside the best peers, and beside the least traffic with memory.
 
-    python benchmarks/lightning.py OUT.json [full|quick|ours|sweep] [NAME ...]
+    python benchmarks/lightning.py OUT.json [full|quick|wide|ours|sweep] [NAME ...]
 
 Needs an NVIDIA GPU. Peers are timed where they can be imported: jax-linear-attention's `simple_gla`
 (the same recurrence, a decay per head), fla-core's `chunk_simple_gla`, the authors' lightning_attn,
@@ -14,7 +14,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -184,18 +184,21 @@ def milliseconds(side: Any, repeats: int = 5, budget_s: float = 0.25) -> timing.
 
 @functools.cache
 def copy_bytes_per_ms() -> float:
-    """Bytes read and written by a copy of a gigabyte, measured here."""
+    """Bytes read and written by a copy of a gigabyte, the faster of two ways, measured here."""
     x = jnp.zeros((2**29,), jnp.bfloat16)
-    run = jax.jit(jnp.negative)
-    jax.block_until_ready(run(x))
+    return max(4 * x.size / _copy_ms(way, x) for way in (jax.jit(jnp.negative), jnp.copy))
+
+
+def _copy_ms(way: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:
+    jax.block_until_ready(way(x))
     found = []
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(10):
-            y = run(x)
+            y = way(x)
         jax.block_until_ready(y)
         found.append((time.perf_counter() - start) / 10)
-    return 4 * x.size / (1e3 * statistics.median(found))
+    return 1e3 * statistics.median(found)
 
 
 def floor_ms(case: Case, gradient: bool) -> float:
@@ -238,25 +241,20 @@ def compare(case: Case, names: list[str], programs: Programs) -> list[timing.Row
     return rows
 
 
-def check(names: list[str]) -> None:
+def check(names: list[str], widths: Iterable[tuple[int, int]]) -> None:
     """Prints the error of everything that is timed; raises where ours is off."""
     cases = [
         Case(f"T{seq_len} {width}", 1, seq_len, 2, *width)
-        for width in ((64, 64), (128, 128), (256, 128))
+        for width in sorted(widths)
         for seq_len in (129, 2048)
     ]
-
-    def names_of(case: Case) -> list[str]:
-        here = [n for n in names if n not in OTHER_FUNCTION]
-        wide = case.key_width > 128  # at which nothing of torch is timed
-        return [n for n in here if not wide or n not in lightning_torch.PEERS]
-
-    programs = compile_all(cases, names_of)
+    names = [n for n in names if n not in OTHER_FUNCTION]
+    programs = compile_all(cases, lambda _: names)
     for case in cases:
         q, k, v, rate, do = arrays = arrays_of(case)
         zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
         o, _, grads = quadratic(q, k, v, rate, wo=do, ws=zero)
-        for name in ("jaxml", *names_of(case)):
+        for name in ("jaxml", *names):
             try:
                 got = contestant(name, case, arrays, True, programs).results()
             except Exception as error:  # noqa: BLE001
@@ -299,9 +297,12 @@ def cases_of(mode: str) -> list[Case]:
     lengths = {
         "full": LENGTHS,
         "quick": (1024, 32_768, 131_072),
+        "wide": SLOW_LENGTHS,
         "ours": (1024, 4096, *LENGTHS[4:]),
     }
     wide = [training(n, num_heads=16, width=128) for n in lengths[mode]]
+    if mode == "wide":
+        return wide
     narrow = lengths["quick" if mode == "full" else mode]
     return [*wide, *(training(n, num_heads=32, width=64) for n in narrow)]
 
@@ -314,8 +315,9 @@ def rows(
         print("lightning: needs an NVIDIA GPU; nothing timed")
         return []
     names = [] if mode == "ours" else named(list(chosen))
+    cases = cases_of(mode)[: 1 if smoke else None]
     if names and not smoke:
-        check(names)
+        check(names, {(case.key_width, case.value_width) for case in cases})
     kind = jax.devices()[0].device_kind
     spec = problem.Problem(1, 2048, 16, 128, 128, "bfloat16", False, "gpu", kind)
     print([f"{v.name}: {v.reason or 'yes'}" for v in api.explain(spec)])
@@ -327,7 +329,6 @@ def rows(
         long = case.batch * case.seq_len > 131_072 or case.seq_len > 65_536
         return [n for n in here if n != "cuDNN softmax" or not long]
 
-    cases = cases_of(mode)[: 1 if smoke else None]
     programs = compile_all(cases, names_of)
     for case in cases:
         found += compare(case, names_of(case), programs)
