@@ -54,6 +54,19 @@ def test_networks_learn_and_differ(images, trained):
     assert len(images.test.label) == 40
 
 
+def test_networks_that_did_not_learn_are_left_out():
+    losses = np.full((4, 6), 0.5)
+    losses[1], losses[3, -1] = np.log(10), np.nan  # one still guesses, one diverged
+    made = train.Trained({"params": {"w": np.arange(4.0)}}, losses)
+    said = []
+    cfg = dataclasses.replace(STUDY, counts=(2,))
+    kept = study._learned(cfg, made, said.append)
+    assert kept.variables["params"]["w"].tolist() == [0, 2] and len(kept.losses) == 2
+    assert said == ["networks [1, 3] did not learn and are left out."]
+    with pytest.raises(ValueError, match=r"training failed for networks \[1, 3\]"):
+        study._learned(STUDY, made, said.append)  # three are to be merged
+
+
 def test_each_network_sees_its_own_rows(images):
     rows = [np.arange(80), np.arange(80, 160)]
     plan = train._plan(rows, [0, 1], 0, steps=4, batch_size=20)
@@ -82,6 +95,16 @@ def test_a_study_scores_every_method(results):
         assert {best} == {r.gamma for r in results.rows if r[:3] == ("cca", 2, index)}
     again = json.loads(cifar.record(STUDY, results, {"name": "x", "device": "cpu"}))
     assert [Row(**row) for row in again["rows"]] == results.rows
+
+
+def test_a_second_call_reads_the_counts_that_are_there(results, tmp_path):
+    path = tmp_path / "x.json"
+    path.write_text(cifar.record(STUDY, results, {"train_s": 3.0}))
+    again, about = cifar._earlier(path, STUDY)
+    assert again.rows == results.rows and about == {"train_s": 3.0}
+    assert again.held_out == results.held_out
+    other = dataclasses.replace(STUDY, num_align=40)
+    assert cifar._earlier(path, other)[0].rows == []
 
 
 def test_gamma_is_chosen_by_the_held_out_score_alone(images, trained):
