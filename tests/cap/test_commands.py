@@ -2,13 +2,16 @@ import dataclasses
 import json
 
 import jax
+import numpy as np
 import pytest
 
 from jaxml import cli
-from jaxml.cap import claims, data, recipe, study
+from jaxml.cap import claims, data, h100, recipe, study
+from jaxml.cap import encoder as encoders
 from jaxml.cap.study import Row
 from jaxml.inputs import pretrained
 from jaxml.models import bert_weights
+from jaxml.models.bert import BertConfig
 from jaxml.report.recipe import Context
 
 
@@ -113,3 +116,19 @@ def test_arms_of_the_study_differ_in_contrast_only():
         run = dataclasses.replace(cfg.run(arm, 0), contrast=None)
         assert by_prune.setdefault(arm.prune, run) == run
     assert jax.tree.all({"kd", "cap"} <= {arm.name for arm in cfg.arms})
+
+
+def test_an_encoder_travels_with_the_embeddings_that_are_used(tmp_path):
+    model = BertConfig(20, 16, 1, 2, 16, 16)
+    whole = encoders.random(jax.random.key(0), model)
+    used = np.array([0, 3, 7])
+    few = h100._with_words(whole.params, lambda table: table[used])
+    bert_weights.save(tmp_path / "encoder", dataclasses.replace(model, vocab_size=3), few)
+    np.savez(tmp_path / "tokens.npz", used=used, vocab_size=20)
+    found = h100.unpack(tmp_path)
+    assert found.cfg == model
+    ids = np.array([[3, 7, 7, 0], [7, 3, 0, 0]])
+    got, want = (encoders.represent(e.params, model, ids) for e in (found, whole))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    table = found.params["embed"]["word"]["embedding"]
+    assert not np.any(np.delete(table, used, 0))
