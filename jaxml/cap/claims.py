@@ -113,7 +113,10 @@ def _falls(rows: Sequence[Row]) -> str:
         f"{names[m]} {100 * f:.0f} %" for r in rows if r.arm == "cap"
         for m, f in fall(r.losses).items()
     ]  # fmt: skip
-    return ", ".join(parts)
+    return ", ".join(parts) + (
+        "; every round prunes further than the last, and a second snapshot lifts the floor of SnC "
+        "(its two positives share the probability: log 2)"
+    )
 
 
 def _seeds(rows: Sequence[Row]) -> str:
