@@ -1,7 +1,7 @@
 """Effects of data on real trainings, from a bare command line: `python -m jaxml.curate.h100`.
 
-    python -m jaxml.curate.h100 --pack data.npz        # where the corpus is; needs the CPU only
-    python -m jaxml.curate.h100 data.npz OUT --minutes 9
+    python -m jaxml.curate.h100 --pack data.npz.xz        # where the corpus is; needs the CPU only
+    python -m jaxml.curate.h100 data.npz.xz OUT --minutes 9
 
 Needs jax, numpy, scipy, optax and flax. Every study is a file in OUT; called again with the same
 OUT, only studies that are missing are run. The rules of the claims are in `effect_claims`.
@@ -9,7 +9,9 @@ OUT, only studies that are missing are run. The rules of the claims are in `effe
 
 import argparse
 import dataclasses
+import io
 import json
+import lzma
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -163,10 +165,16 @@ def run(study: Study, out: Path, until: float, names: list[str]) -> dict[str, di
 
 
 def _save(path: Path, data: Data) -> None:
-    with files.aside(path) as aside, aside.open("wb") as handle:
-        np.savez_compressed(handle, **data)  # pyright: ignore[reportArgumentType]
+    whole = {"dict_size": 1 << 27, "id": lzma.FILTER_LZMA2, "preset": 6}
+    with files.aside(path) as aside, lzma.open(aside, "wb", filters=[whole]) as handle:
+        np.savez(handle, **data)  # pyright: ignore[reportArgumentType]
     say(f"{path}: {sum(a.nbytes for a in data.values()) / 1e6:.0f} MB of arrays, "
         f"{path.stat().st_size / 1e6:.0f} MB")  # fmt: skip
+
+
+def _load(content: bytes) -> Data:
+    with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+        return dict(kept)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -184,8 +192,8 @@ def main(words: list[str] | None = None) -> None:
         return
     until = time.monotonic() + 60 * args.minutes
     args.out.mkdir(parents=True, exist_ok=True)
-    with np.load(args.data, allow_pickle=False) as kept:
-        data = dict(kept)
+    with lzma.open(args.data) as packed:
+        data = _load(packed.read())
     cfg = TrainerConfig(32, 4, eval_rows=16) if args.tiny else TrainerConfig()
     sizes = TINY if args.tiny else FULL
     found = run(Study(data, sizes, cfg), args.out, until, args.studies)

@@ -24,7 +24,8 @@ from jaxml.emu.inputs import Inputs, even, odd
 from jaxml.emu.pool import Pool
 from jaxml.emu.rows import Row, Rows
 
-ARMS = ("softmax", "contrastive", "l2", "l2+center", "emu", "targeted", "guessed")
+ARMS = ("l2+center", "targeted", "guessed", "softmax", "l2", "contrastive", "emu")
+"""In the order in which a seed runs them: what most claims are about comes first."""
 type Say = Callable[[str], None]
 
 
@@ -203,7 +204,7 @@ def run(
     if not rows.has("original", 0):
         rows.add(_row("original", 0, inputs, None, 0.0))
         rows.add(_logistic(inputs))
-    missing = [(a, s) for a in cfg.arms for s in cfg.seeds if not rows.has(a, s)]
+    missing = [(a, s) for s in cfg.seeds for a in cfg.arms if not rows.has(a, s)]
     if not missing:
         return rows.rows
     made = plan(cfg, inputs, rows.path.with_suffix(".choices.json"), say)
@@ -246,7 +247,7 @@ def _row(
     arm: str, seed: int, inputs: Inputs, params: PyTree, seconds: float, note: str = ""
 ) -> Row:
     test = inputs.corpus.test
-    made = {lang: inputs.embed(f"test/{lang}", params) for lang in test}
+    made = inputs.embedded("test", params)
     scores = inputs.scored(test, made)
     every = [u[:250] for u in made.values()]
     lang = np.repeat(np.arange(len(every)), [len(x) for x in every])

@@ -99,20 +99,46 @@ def shapes() -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
 
 
+def _blocks(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [arrays[f"q{i + 1}"] for i in range(NUM_BLOCKS)]
+
+
+def slim(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The package's arrays with only some rows of the word table, to be carried elsewhere.
+
+    Args:
+      arrays: of the package's file.
+      rows: of the word table, in the order they are to have.
+
+    Returns:
+      `codes` uint8 [n, 512] and `block` uint8 [n] in place of the table; kernels in float16.
+    """
+    table = np.stack(_blocks(arrays))
+    kept = {n: x for n, x in arrays.items() if n in shapes() and not n.startswith("q")}
+    small = {n: x.astype(np.float16) if x.ndim > 1 else x for n, x in kept.items()}
+    block = (rows % NUM_BLOCKS).astype(np.uint8)
+    return {**small, "codes": table[block, rows // NUM_BLOCKS], "block": block}
+
+
 def import_arrays(arrays: Mapping[str, np.ndarray]) -> PyTree:
-    """Parameters from the package's arrays; the word table is decoded to float32.
+    """Parameters from the package's arrays, or from `slim`'s; the word table becomes float32.
 
     Raises:
       DataCorruptError: an array is missing or of another shape.
     """
-    wrong = [n for n, s in shapes().items() if n not in arrays or arrays[n].shape != s]
+    whole = {n: s for n, s in shapes().items() if not ("codes" in arrays and n.startswith("q"))}
+    wrong = [n for n, s in whole.items() if n not in arrays or arrays[n].shape != s]
     if wrong:
         raise DataCorruptError(f"weights must hold USE-multilingual; wrong: {', '.join(wrong)}.")
     f32 = {n: jnp.asarray(arrays[n], jnp.float32) for n in shapes() if not n.startswith("q")}
-    table = np.empty((NUM_BLOCKS * BLOCK_ROWS, EMBED), np.float32)
-    for i in range(NUM_BLOCKS):
-        scale, low = np.float32(arrays["scale"][i]), np.float32(arrays["lo"][i])
-        table[i::NUM_BLOCKS] = arrays[f"q{i + 1}"] * scale + low
+    scale, low = (np.asarray(arrays[n], np.float32)[:, None] for n in ("scale", "lo"))
+    if "codes" in arrays:
+        block = arrays["block"]
+        table = arrays["codes"] * scale[block] + low[block]
+    else:
+        table = np.empty((NUM_BLOCKS * BLOCK_ROWS, EMBED), np.float32)
+        for i, codes in enumerate(_blocks(arrays)):
+            table[i::NUM_BLOCKS] = codes * scale[i] + low[i]
 
     def dense(kernel: str, bias: str) -> PyTree:
         return {"kernel": f32[kernel], "bias": f32[bias]}
