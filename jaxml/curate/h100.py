@@ -168,14 +168,15 @@ def run(study: Study, names: list[str]) -> dict[str, dict[str, Any]]:
     found = {}
     for name in names:
         path = study.out / f"{name}.json"
-        if not path.exists() or "lacking" in json.loads(path.read_text()):
-            if time.monotonic() > study.until:
-                say(f"no time for {name}")
-                continue
+        whole = path.exists() and "lacking" not in json.loads(path.read_text())
+        if not whole and time.monotonic() < study.until:
             begun = time.monotonic()
             result = STUDIES[name](study)
             result["seconds"] = time.monotonic() - begun
             files.write_text(path, json.dumps(result, indent=1) + "\n")
+        if not path.exists():
+            say(f"no time for {name}")
+            continue
         found[name] = json.loads(path.read_text())
         say(f"{name}: {found[name]['seconds']:.0f} s, {effect_claims.line(name, found[name])}")
     return found

