@@ -201,6 +201,19 @@ def test_features_then_head_is_the_whole(small):
     np.testing.assert_allclose(made, small.embed(ids), atol=1e-6)
 
 
+def test_use_laid_end_to_end_is_use_padded():
+    """Random weights: the same features by rows and by tokens, whatever the blocks are."""
+    draw = np.random.default_rng(0)
+    arrays = {n: 0.1 * draw.normal(size=s) for n, s in use.shapes().items() if n[0] != "q"}
+    arrays |= {"codes": draw.integers(0, 256, (40, use.EMBED), np.uint8),
+               "block": draw.integers(0, use.NUM_BLOCKS, 40, np.uint8)}  # fmt: skip
+    made = use.assemble(use.import_arrays(arrays), None)
+    rows = [draw.integers(0, 40, n) for n in (3, 9, 1, 32, 2, 5, 17)]
+    ids = encoder.pad([row.tolist() for row in rows], 32)
+    want = np.asarray(jax.jit(made.body)(made.params["body"], ids))
+    np.testing.assert_allclose(made.features(ids, block=4), want, atol=1e-5)
+
+
 def test_compact_keeps_the_answers(small):
     ids = small.ids(["a b c", "d"])
     few, (renumbered,) = encoder.compact(small, ids)
@@ -224,7 +237,7 @@ def test_a_laser_does_not_see_padding():
     np.testing.assert_allclose(made.embed(texts), apart, atol=1e-6)
 
 
-def test_long_sentences_keep_their_end():
+def test_long_sentences_keep_their_end(small):
     assert encoder.pad([[0, 5, 6, 7, 1], [0, 1]], 3).tolist() == [[0, 5, 1], [0, 1, -1]]
     with pytest.raises(ValueError, match="must not be empty"):
-        encoder._blocks(None, None, np.zeros((0, 3), np.int32), 4)
+        small.embed(np.zeros((0, 3), np.int32))
