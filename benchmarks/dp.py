@@ -17,6 +17,7 @@ from jaxml.dp import gdp
 from jaxml.report import timing
 
 HERE = Path(__file__).resolve().parent
+MODES = ("envelope", "flat")
 GOALS = {"torch-vmap": 30.0, "jax-privacy": 50.0, "opacus-ghost": 3.0}
 
 
@@ -24,11 +25,15 @@ def _on_gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
-def _worker(python: str, name: str, path: str, case: dict) -> Worker | None:
+def _worker(python: str, name: str, path: str) -> Worker:
     env = {**os.environ, "PYTHONPATH": path, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     command = [python, str(HERE / "peers" / "dp_worker.py"), name]
-    made = Worker(command, env, quiet=name != "jaxml")
-    return made if made.ask(case) is not None else None
+    return Worker(command, env, quiet=name not in ("jaxml", "nothing"))
+
+
+def _own_path() -> str:
+    carried = os.environ.get("PYTHONPATH", "")
+    return os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels", carried)))
 
 
 def rows(smoke: bool) -> list[timing.Row]:
@@ -38,36 +43,41 @@ def rows(smoke: bool) -> list[timing.Row]:
     inner = 1 if smoke else 100 if _on_gpu() else 3
     found = []
     for peer, case in (("torch-vmap", sizes), ("jax-privacy", sizes), ("opacus-ghost", large)):
-        for mode in ("envelope", "flat"):
-            found += _pair(peer, {**case, "mode": mode, "inner": inner}, smoke)
+        found += _beside(peer, {**case, "inner": inner}, smoke)
     return [*found, _loop({**sizes, "inner": inner}), _accounting()]
 
 
-def _pair(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
-    name = f"{case['mode']} b{case['b']} d{case['d']} P{case['p']} K{case['k']}"
-    carried = os.environ.get("PYTHONPATH", "")
-    own = os.pathsep.join(map(str, (HERE.parent, HERE.parent / "kernels", carried)))
-    sides = {"jaxml": _worker(sys.executable, "jaxml", own, case)}
+def _beside(peer: str, case: dict, smoke: bool) -> list[timing.Row]:
+    """A row for each mode of clipping, all timed in turns with the peer."""
+    sides = {m: (_worker(sys.executable, "jaxml", _own_path()), {**case, "mode": m}) for m in MODES}
     if python := os.environ.get("JAXML_PEERS_DP"):
         theirs = {**case, "inner": case["inner"] if _on_gpu() else 1}
-        sides[peer] = _worker(python, peer, os.environ.get("JAXML_PEERS_DP_PATH", ""), theirs)
-    sides = {side: worker for side, worker in sides.items() if worker is not None}
-    seconds: dict[str, list[float]] = {side: [] for side in sides}
+        sides[peer] = _worker(python, peer, os.environ.get("JAXML_PEERS_DP_PATH", "")), theirs
+    for worker, how in sides.values():
+        worker.tell(how)  # all get ready side by side
+    workers = {side: worker for side, (worker, _) in sides.items() if worker.answer() is not None}
+    seconds: dict[str, list[float]] = {side: [] for side in workers}
     for _ in range(2 if smoke else 5):
-        for side, worker in sides.items():
+        for side, worker in workers.items():
             seconds[side].append(worker.run()["seconds"])
-    for worker in sides.values():
+    for worker in workers.values():
         worker.close()
     times = {side: timing.Timing(tuple(values)) for side, values in seconds.items()}
-    if peer not in times:
-        return [timing.Row(name, "step_ms", "ms", 1e3 * times["jaxml"].median, peer)]
-    return [timing.faster(name, "step_ms", times["jaxml"], peer, times[peer], GOALS[peer])]
+    found = []
+    for mode in MODES:
+        name = f"{mode} b{case['b']} d{case['d']} P{case['p']} K{case['k']}"
+        if peer in times:
+            row = timing.faster(name, "step_ms", times[mode], peer, times[peer], GOALS[peer])
+        else:
+            row = timing.Row(name, "step_ms", "ms", 1e3 * times[mode].median, peer)
+        found.append(row)
+    return found
 
 
 def _loop(case: dict) -> timing.Row:
     """What a step takes that only scales the parameters: no ratio can be larger than to this."""
-    worker = _worker(sys.executable, "nothing", os.environ.get("PYTHONPATH", ""), case)
-    assert worker is not None
+    worker = _worker(sys.executable, "nothing", os.environ.get("PYTHONPATH", ""))
+    worker.ask(case)
     seconds = [worker.run()["seconds"] for _ in range(5)]
     worker.close()
     return timing.Row("the loop alone", "step_ms", "ms", 1e3 * min(seconds))

@@ -1,6 +1,6 @@
 """Lightning attention on a GPU, beside the best peers, and beside the least traffic with memory.
 
-    python benchmarks/lightning.py OUT.json [full|quick|ours|sweep] [NAME ...]
+    python benchmarks/lightning.py OUT.json [full|quick|wide|ours|sweep] [NAME ...]
 
 Needs an NVIDIA GPU. Peers are timed where they can be imported: jax-linear-attention's `simple_gla`
 (the same recurrence, a decay per head), fla-core's `chunk_simple_gla`, the authors' lightning_attn,
@@ -10,10 +10,12 @@ same arrays and dtype, and no scale. Names choose peers. The copy bandwidth is m
 """
 
 import functools
+import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,23 +78,35 @@ JAX_PEERS: dict[str, Callable[[], Attention]] = {
 
 
 class InJax:
-    """One function of jax on one call: `run()` enqueues it, `wait()` waits."""
+    """One function of jax on one call: `run()` enqueues it, `wait()` waits.
 
-    def __init__(self, attention: Attention, arrays: tuple[jax.Array, ...], gradient: bool):
-        *inputs, do = arrays
+    Args:
+      attention: the function.
+      shapes: of q, k, v, log decay and the cotangent; arrays serve too.
+      gradient: whether its gradients are computed as well.
+    """
 
+    def __init__(self, attention: Attention, shapes: Sequence[Any], gradient: bool):
         def both(q, k, v, rate, do):
             o, pull = jax.vjp(lambda q, k, v: attention(q, k, v, rate), q, k, v)
             return (o, *pull(do))
 
-        given = (*inputs, do) if gradient else tuple(inputs)
+        self.count = 5 if gradient else 4
         start = time.perf_counter()
-        lowered = jax.jit(both if gradient else lambda *x: (attention(*x),)).lower(*given)
+        lowered = jax.jit(both if gradient else lambda *x: (attention(*x),)).lower(
+            *shapes[: self.count]
+        )
         self.compiled = lowered.compile()
         self.first_s = time.perf_counter() - start
         memory: Any = self.compiled.memory_analysis()
         self.memory_bytes = memory.temp_size_in_bytes + memory.output_size_in_bytes
-        self.given, self.last = given, None
+        self.given: tuple[Any, ...] = ()
+        self.last = None
+
+    def on(self, arrays: Sequence[jax.Array]) -> "InJax":
+        """Runs on these from now on."""
+        self.given, self.last = tuple(arrays[: self.count]), None
+        return self
 
     def run(self) -> Any:
         """Enqueues it."""
@@ -108,12 +122,40 @@ class InJax:
         return [np.asarray(x, np.float32) for x in self.run()]
 
 
-def contestant(name: str, arrays: tuple[jax.Array, ...], gradient: bool) -> Any:
-    """The named one, compiled and run once."""
+def _in_jax(name: str) -> Attention:
+    return ours("auto") if name == "jaxml" else JAX_PEERS[name]()
+
+
+type Programs = dict[tuple[str, bool, str], Future[InJax]]
+
+
+def compile_all(cases: Sequence[Case], names_of: Callable[[Case], list[str]]) -> Programs:
+    """Programs of jax by case, gradient and name, compiled side by side before any is timed."""
+    found: Programs = {}
+    with ThreadPoolExecutor(os.cpu_count()) as many, ThreadPoolExecutor(1) as alone:
+        for case in cases:
+            shapes = jax.eval_shape(lambda case=case: arrays_of(case))
+            for name in ("jaxml", *names_of(case)):
+                if name in lightning_torch.PEERS:
+                    continue
+                pool = alone if "Triton" in name else many  # Triton's compiler is not for threads
+                for gradient in (False, True):
+                    found[case.name, gradient, name] = pool.submit(
+                        InJax, _in_jax(name), shapes, gradient
+                    )
+    return found
+
+
+def contestant(
+    name: str, case: Case, arrays: tuple[jax.Array, ...], gradient: bool, programs: Programs
+) -> Any:
+    """The named one on these arrays; what did not compile beside others is tried alone."""
     if name in lightning_torch.PEERS:
         return lightning_torch.Contestant(name, arrays, gradient)
-    made = ours("auto") if name == "jaxml" else JAX_PEERS[name]()
-    return InJax(made, arrays, gradient)
+    ready = programs.pop((case.name, gradient, name))
+    if ready.exception() is None:
+        return ready.result().on(arrays)
+    return InJax(_in_jax(name), arrays, gradient).on(arrays)
 
 
 def arrays_of(case: Case) -> tuple[jax.Array, ...]:
@@ -142,18 +184,21 @@ def milliseconds(side: Any, repeats: int = 5, budget_s: float = 0.25) -> timing.
 
 @functools.cache
 def copy_bytes_per_ms() -> float:
-    """Bytes read and written by a copy of a gigabyte, measured here."""
+    """Bytes read and written by a copy of a gigabyte, the faster of two ways, measured here."""
     x = jnp.zeros((2**29,), jnp.bfloat16)
-    run = jax.jit(jnp.negative)
-    jax.block_until_ready(run(x))
+    return max(4 * x.size / _copy_ms(way, x) for way in (jax.jit(jnp.negative), jnp.copy))
+
+
+def _copy_ms(way: Callable[[jax.Array], jax.Array], x: jax.Array) -> float:
+    jax.block_until_ready(way(x))
     found = []
     for _ in range(5):
         start = time.perf_counter()
         for _ in range(10):
-            y = run(x)
+            y = way(x)
         jax.block_until_ready(y)
         found.append((time.perf_counter() - start) / 10)
-    return 4 * x.size / (1e3 * statistics.median(found))
+    return 1e3 * statistics.median(found)
 
 
 def floor_ms(case: Case, gradient: bool) -> float:
@@ -165,7 +210,7 @@ def floor_ms(case: Case, gradient: bool) -> float:
     return tokens * count / copy_bytes_per_ms()
 
 
-def compare(case: Case, names: list[str]) -> list[timing.Row]:
+def compare(case: Case, names: list[str], programs: Programs) -> list[timing.Row]:
     """Rows of one case: time, memory and compiling, forward and forward with backward."""
     arrays, rows = arrays_of(case), []
     for gradient in (False, True):
@@ -174,7 +219,7 @@ def compare(case: Case, names: list[str]) -> list[timing.Row]:
         found: dict[str, tuple[timing.Timing, float, float]] = {}
         for name in ("jaxml", *names):
             try:
-                side = contestant(name, arrays, gradient)
+                side = contestant(name, case, arrays, gradient, programs)
                 found[name] = milliseconds(side), side.memory_bytes / 2**20, side.first_s
             except Exception as error:  # noqa: BLE001 - a peer that fails loses its row, not ours
                 print(f"{name} failed on {label}: {str(error)[:200]}", flush=True)
@@ -196,32 +241,31 @@ def compare(case: Case, names: list[str]) -> list[timing.Row]:
     return rows
 
 
-def check(names: list[str]) -> None:
+def check(names: list[str], widths: Iterable[tuple[int, int]]) -> None:
     """Prints the error of everything that is timed; raises where ours is off."""
-    for width in ((64, 64), (128, 128), (256, 128)):
-        for seq_len in (129, 2048):
-            case = Case(f"T{seq_len} {width}", 1, seq_len, 2, *width)
-            q, k, v, rate, do = arrays = arrays_of(case)
-            zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
-            o, _, grads = quadratic(q, k, v, rate, wo=do, ws=zero)
-            for name in ("jaxml", *names):
-                if name in OTHER_FUNCTION:
-                    continue
-                try:
-                    got = contestant(name, arrays, True).results()
-                except Exception as error:  # noqa: BLE001
-                    print(f"{case.name} {name}: {type(error).__name__} {str(error)[:150]}")
-                    continue
-                want = (o, grads["q"], grads["k"], grads["v"])
-                errors = [distance(a, b) for a, b in zip(got, want, strict=True)]
-                print(
-                    case.name,
-                    name,
-                    *(f"{n} {e:.1e}" for n, e in zip("oqkv", errors, strict=True)),
-                    flush=True,
-                )
-                if name == "jaxml" and max(errors) > 8e-3:
-                    raise SystemExit(f"wrong at {case.name}: {errors}")
+    cases = [
+        Case(f"T{seq_len} {width}", 1, seq_len, 2, *width)
+        for width in sorted(widths)
+        for seq_len in (129, 2048)
+    ]
+    names = [n for n in names if n not in OTHER_FUNCTION]
+    programs = compile_all(cases, lambda _: names)
+    for case in cases:
+        q, k, v, rate, do = arrays = arrays_of(case)
+        zero = np.zeros((case.batch, case.num_heads, case.key_width, case.value_width))
+        o, _, grads = quadratic(q, k, v, rate, wo=do, ws=zero)
+        for name in ("jaxml", *names):
+            try:
+                got = contestant(name, case, arrays, True, programs).results()
+            except Exception as error:  # noqa: BLE001
+                print(f"{case.name} {name}: {type(error).__name__} {str(error)[:150]}")
+                continue
+            want = (o, grads["q"], grads["k"], grads["v"])
+            errors = [distance(a, b) for a, b in zip(got, want, strict=True)]
+            shown = [f"{n} {e:.1e}" for n, e in zip("oqkv", errors, strict=True)]
+            print(case.name, name, *shown, flush=True)
+            if name == "jaxml" and max(errors) > 8e-3:
+                raise SystemExit(f"wrong at {case.name}: {errors}")
 
 
 def sweep_cases(limit_gib: float = 6.0) -> list[Case]:
@@ -253,9 +297,12 @@ def cases_of(mode: str) -> list[Case]:
     lengths = {
         "full": LENGTHS,
         "quick": (1024, 32_768, 131_072),
+        "wide": SLOW_LENGTHS,
         "ours": (1024, 4096, *LENGTHS[4:]),
     }
     wide = [training(n, num_heads=16, width=128) for n in lengths[mode]]
+    if mode == "wide":
+        return wide
     narrow = lengths["quick" if mode == "full" else mode]
     return [*wide, *(training(n, num_heads=32, width=64) for n in narrow)]
 
@@ -268,19 +315,23 @@ def rows(
         print("lightning: needs an NVIDIA GPU; nothing timed")
         return []
     names = [] if mode == "ours" else named(list(chosen))
+    cases = cases_of(mode)[: 1 if smoke else None]
     if names and not smoke:
-        check(names)
+        check(names, {(case.key_width, case.value_width) for case in cases})
     kind = jax.devices()[0].device_kind
     spec = problem.Problem(1, 2048, 16, 128, 128, "bfloat16", False, "gpu", kind)
     print([f"{v.name}: {v.reason or 'yes'}" for v in api.explain(spec)])
     found = [timing.Row("copy of 1 GiB", "bandwidth", "TB/s", copy_bytes_per_ms() / 1e9)]
-    for case in cases_of(mode)[: 1 if smoke else None]:
-        here = [
-            n for n in names if n not in SLOW or mode == "sweep" or case.seq_len in SLOW_LENGTHS
-        ]
-        if case.batch * case.seq_len > 131_072 or case.seq_len > 65_536:
-            here = [n for n in here if n != "cuDNN softmax"]
-        found += compare(case, here)
+
+    def names_of(case: Case) -> list[str]:
+        often = mode == "sweep" or case.seq_len in SLOW_LENGTHS
+        here = [n for n in names if n not in SLOW or often]
+        long = case.batch * case.seq_len > 131_072 or case.seq_len > 65_536
+        return [n for n in here if n != "cuDNN softmax" or not long]
+
+    programs = compile_all(cases, names_of)
+    for case in cases:
+        found += compare(case, names_of(case), programs)
         if out is not None:
             timing.write(out, found)
     return found

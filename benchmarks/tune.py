@@ -25,7 +25,8 @@ WIDTHS = ((64, 64), (128, 128), (256, 128))
 
 def _milliseconds(attention, arrays) -> float:
     try:
-        return 1e3 * lightning.milliseconds(lightning.InJax(attention, arrays, True), 3).median
+        side = lightning.InJax(attention, arrays, True).on(arrays)
+        return 1e3 * lightning.milliseconds(side, 3).median
     except Exception as error:  # noqa: BLE001 - tiles that do not fit are not chosen
         print(f"  {type(error).__name__}: {str(error)[:120]}")
         return float("inf")

@@ -37,11 +37,15 @@ class Worker:
             return False
         return True
 
+    def answer(self) -> Any:
+        """The next line it writes; None where the process has ended."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        return json.loads(line) if line else None
+
     def ask(self, line: Any) -> Any:
         """The answer to one line; None where the process has ended."""
-        assert self._process.stdout is not None
-        answer = self._process.stdout.readline() if self.tell(line) else ""
-        return json.loads(answer) if answer else None
+        return self.answer() if self.tell(line) else None
 
     def run(self) -> Any:
         """The answer to `run`.

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxml.core.types import Array
 
-_OUTER, _INNER = 8, 4
+_OUTER, _INNER = 6, 3
 _TINY = 1e-30
 _SMALLEST = 1e-6  # of kappa: below it the constraint is as good as inactive
 
@@ -49,15 +49,19 @@ def _bracket(top: Array, kappa: Array, classes: int) -> tuple[Array, Array]:
 
 
 def _solve_m(z: Array, m: Array, kappa: Array, other: Array, top: Array) -> Array:
-    """Newton on `||(sum t, t)|| - 1`, convex and decreasing in m, kept within the bracket."""
+    """Newton on `log ||(sum t, t)||`, decreasing in m, from the last m or the bracket's middle.
+
+    Small t are exponential in m, where the logarithm is straight and one step finds the root; the
+    norm itself would be climbed by one unit of m a step.
+    """
     low, high = _bracket(top, kappa, z.shape[1])
-    m = jnp.clip(m, low, high)
+    m = jnp.clip(jnp.where(jnp.isfinite(m), m, (low + high) / 2), low, high)
     for _ in range(_INNER):
         t = _others(z, m, kappa, other)
         total = jnp.sum(t, axis=1)
         norm = jnp.sqrt(total**2 + jnp.sum(t**2, axis=1))
         slope = jnp.sum((total[:, None] + t) * t / (1 + kappa[:, None] * t), axis=1) / norm
-        m = jnp.clip(m + (norm - 1) / slope, low, high)
+        m = jnp.clip(m + norm * jnp.log(norm) / slope, low, high)
     return m
 
 

@@ -60,7 +60,7 @@ def apply(p: PyTree, x: Array, dtype: Any = None) -> Array:
             f"x must have width {p['kernel'].shape[0]}, the kernel's; got x.shape={x.shape}."
         )
     x = x.astype(dtype or x.dtype)
+    if "bias" not in p:
+        return precision.dot(x, p["kernel"], x.dtype)
     y = precision.dot(x, p["kernel"])
-    if "bias" in p:
-        y = y + precision.along_last(p["bias"], y)
-    return y.astype(x.dtype)
+    return (y + precision.along_last(p["bias"], y)).astype(x.dtype)

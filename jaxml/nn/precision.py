@@ -25,25 +25,37 @@ def widen(x: Array) -> Array:
     return x.astype(accumulator(x.dtype))
 
 
-def dot(x: Array, kernel: Array) -> Array:
-    """`x @ kernel` [..., i] x [i, o] -> [..., o], operands in the dtype of `x`, wide result.
+def dot(x: Array, kernel: Array, dtype: Any = None) -> Array:
+    """`x @ kernel` [..., i] x [i, o] -> [..., o], operands in the dtype of `x`, sums wide.
 
     Derivatives multiply in the dtype of `x` too: with the plain rule a wide result makes every
     product of the backward pass a wide one, at half the speed or less.
 
+    Args:
+      x: [..., i].
+      kernel: [i, o].
+      dtype: of the result (default: the accumulator's); the dtype of `x` where nothing is added
+        before it is narrowed, which saves writing a wide array and reading it again.
+
     >>> dot(jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 1))).dtype
     dtype('float32')
     """
-    return _wide_dot(x, kernel.astype(x.dtype))
+    kernel = kernel.astype(x.dtype)
+    if dtype is not None and dtype != accumulator(x.dtype):
+        return _contract(x, kernel, dtype)
+    return _wide_dot(x, kernel)
 
 
-def einsum(spec: str, x: Array, kernel: Array) -> Array:
+def einsum(spec: str, x: Array, kernel: Array, dtype: Any = None) -> Array:
     """`jnp.einsum` of two arrays under the rule of `dot`.
 
     >>> einsum("bd,dhc->bhc", jnp.ones((2, 3), jnp.bfloat16), jnp.ones((3, 4, 5))).shape
     (2, 4, 5)
     """
-    return _wide_einsum(spec, x, kernel.astype(x.dtype))
+    kernel = kernel.astype(x.dtype)
+    if dtype is not None and dtype != accumulator(x.dtype):
+        return _sum_over(spec, x, kernel, dtype)
+    return _wide_einsum(spec, x, kernel)
 
 
 @jax.custom_jvp

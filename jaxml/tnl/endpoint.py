@@ -1,14 +1,15 @@
 """Our models behind LiteLLM's server, which speaks the usual `/v1/completions`.
 
     pip install "jaxml-lab[serve]"
+    echo "from jaxml.tnl.endpoint import handler" > served.py
     JAXML_MODEL=runs/first litellm --config litellm.yaml
 
-with `litellm.yaml`:
+with `litellm.yaml` beside `served.py` (LiteLLM takes handlers from files beside its settings):
 
     model_list:
       - {model_name: tnl, litellm_params: {model: jaxml/tnl}}
     litellm_settings:
-      custom_provider_map: [{provider: jaxml, custom_handler: jaxml.tnl.endpoint.handler}]
+      custom_provider_map: [{provider: jaxml, custom_handler: served.handler}]
 
 LiteLLM is imported when `handler` is asked for. These models continue text, they do not talk: what
 messages hold is continued as one text.

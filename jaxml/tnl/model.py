@@ -98,7 +98,7 @@ def _mix(p: PyTree, cfg: TNLConfig, o: Array, gate: Array | None) -> Array:
     flat = norm.srms(o.reshape(*o.shape[:2], -1), cfg.eps).reshape(o.shape)
     if gate is not None:
         flat = flat * gate
-    return precision.einsum("bthc,hcd->btd", flat, p["out"]).astype(flat.dtype)
+    return precision.einsum("bthc,hcd->btd", flat, p["out"], flat.dtype)
 
 
 def _block(cfg: TNLConfig, mixers: _Mixers, declared: PyTree, place: Placement) -> Any:

@@ -10,9 +10,11 @@ attention by cuDNN where there is a GPU) make the same updates in alternation, l
 import argparse
 import dataclasses
 import math
+import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +55,17 @@ class Trainee:
     bytes: int = 0
     loss: float = math.nan
 
+    def compiled(self, batch: Any) -> Any:
+        """The step for the shapes of a batch; may run beside others."""
+        return self.update.lower(self.now, batch).compile()  # pyright: ignore
+
+    def use(self, compiled: Any) -> None:
+        """Updates take this step from now on."""
+        self.step, self.bytes = compiled, step_bytes(compiled)
+
     def compile(self, batch: Any) -> None:
-        """The step for the shapes of a batch."""
-        self.step = self.update.lower(self.now, batch).compile()  # pyright: ignore
-        self.bytes = step_bytes(self.step)
+        """Updates take the step for the shapes of a batch from now on."""
+        self.use(self.compiled(batch))
 
     def seconds(self, batch: Any) -> float:
         """Of one update."""
@@ -103,6 +112,23 @@ def random_batch(lm: LanguageModel, rows: int, seq_len: int) -> dict[str, jax.Ar
     return {"inputs": ids[:, :-1], "targets": ids[:, 1:]}
 
 
+def compiled_steps(
+    models: Sequence[Trainee], lengths: Sequence[int], tokens: int
+) -> dict[tuple[str, int], Any]:
+    """The step of every model at every length, compiled side by side."""
+
+    def one(model: Trainee, length: int) -> Any:
+        shapes = jax.eval_shape(lambda: random_batch(model.lm, tokens // length, length))
+        return model.compiled(shapes)
+
+    todo = [(model, length) for length in lengths for model in models]
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        made = pool.map(lambda args: one(*args), todo)
+        return {
+            (model.name, length): step for (model, length), step in zip(todo, made, strict=True)
+        }
+
+
 def measure(
     cfg: TNLConfig,
     preset: str,
@@ -117,13 +143,14 @@ def measure(
         check.divides(length=length, tokens=tokens)
     found: dict[tuple[str, int], tuple[float, float | None, int]] = {}
     models = trainees(cfg, names)
+    begun = time.perf_counter()
+    programs = compiled_steps(models, lengths, tokens)
+    say(f"{len(programs)} steps compiled in {time.perf_counter() - begun:.1f} s")
     for length in lengths:
         batch = random_batch(models[0].lm, tokens // length, length)
         for one in models:
-            begun = time.perf_counter()
-            one.compile(batch)
+            one.use(programs.pop((one.name, length)))
             one.seconds(batch)
-            say(f"{one.name} {length}: compiled in {time.perf_counter() - begun:.1f} s")
         seconds: dict[str, list[float]] = {one.name: [] for one in models}
         for _ in range(repeats):
             for one in models:

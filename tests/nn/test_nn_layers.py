@@ -63,6 +63,13 @@ def test_products_of_the_backward_pass_keep_the_compute_dtype():
     np.testing.assert_allclose(slopes[0]["kernel"], want, atol=0.1)
 
 
+def test_narrow_products_sum_wide():
+    ones = jnp.ones((1, 4096), jnp.bfloat16)  # a bfloat16 sum of ones stops at 256
+    assert precision.dot(ones, jnp.ones((4096, 1)), jnp.bfloat16)[0, 0] == 4096
+    made = precision.einsum("bi,ihc->bhc", ones, jnp.ones((4096, 2, 3)), ones.dtype)
+    assert made.dtype == jnp.bfloat16 and bool(jnp.all(made == 4096))
+
+
 def test_products_differentiate_forward_twice_and_by_one_operand():
     with jax.enable_x64(True):
         x, kernel = jnp.asarray(_random(2, 3)), jnp.asarray(_random(3, 4, seed=1))

@@ -15,6 +15,9 @@ import numpy as np
 from jaxml_kernels.lightning_attention import decay
 from jaxml_kernels.lightning_attention.reference import accumulator, state_or_zero
 
+CHUNKS = {"gpu": 256}
+"""Tokens that attend quadratically, by platform, where not 128: `benchmarks/tune.py` times them."""
+
 
 class Blocks(NamedTuple):
     """The work of the scan: arrays with the blocks as leading axis."""
@@ -32,9 +35,10 @@ def _sizes(seq_len: int, chunk: int, block: int) -> tuple[int, int, int]:
 
 
 def _cut(
-    arrays: tuple[jax.Array, ...], run_ids: jax.Array | None, chunk: int, block: int
+    arrays: tuple[jax.Array, ...], run_ids: jax.Array | None, chunk: int | None, block: int
 ) -> tuple[Blocks, int]:
     batch, seq_len = arrays[0].shape[:2]
+    chunk = CHUNKS.get(jax.default_backend(), 128) if chunk is None else chunk
     chunk, num, blocks = _sizes(seq_len, chunk, block)
     pad = blocks * num * chunk - seq_len
 
@@ -86,13 +90,14 @@ def forward(
     run_ids: jax.Array | None,
     *,
     want_final: bool = True,
-    chunk: int = 128,
+    chunk: int | None = None,
     block: int = 4096,
 ) -> tuple[jax.Array, jax.Array | None]:
     """Outputs [b, t, h, e] and the final state; arguments as in the reference.
 
-    `run_ids` are the stretches of `decay.runs`; `chunk` tokens attend quadratically, `block` tokens
-    are computed together (its intermediates are the memory used beyond inputs and outputs).
+    `run_ids` are the stretches of `decay.runs`; `chunk` tokens attend quadratically (default: by
+    platform), `block` tokens are computed together (its intermediates are the memory used beyond
+    inputs and outputs).
     """
     product, acc = _product(q_bthc.dtype), accumulator(q_bthc.dtype)
     work, chunk = _cut((q_bthc, k_bthc, v_bthe), run_ids, chunk, block)
@@ -123,7 +128,7 @@ def backward(
     do_bthe: jax.Array,
     d_final: jax.Array | None,
     *,
-    chunk: int = 128,
+    chunk: int | None = None,
     block: int = 4096,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     """Cotangents of q, k, v and the initial state, from those of the outputs and final state.
