@@ -51,7 +51,7 @@ def make(folder: Path, num_docs: int, words: int = 250, seed: int = 0) -> int:
     pool, generator = sentences(), np.random.default_rng(seed)
     lengths = np.array([len(line.split()) for line in pool])
     lines, total = max(int(words / lengths.mean()), 1), 0
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for begin in range(0, num_docs, 50_000):
         recent: list[str] = []
         path = folder / f"{begin // 50_000:05d}.jsonl"
@@ -100,14 +100,23 @@ def run(source: Path, out: Path, memory: int = 0) -> dict:
 
 
 def limit(scratch: Path, gigabytes: float, memory: float) -> list[timing.Row]:
-    """A corpus of so many gigabytes under so much memory."""
+    """A corpus of so many gigabytes under so much memory.
+
+    A run that was stopped leaves its folder, and the same call goes on there; no time is told then.
+    """
     num_docs = int(gigabytes * 1e9 / 1550)
-    size = make(scratch / "corpus", num_docs)
+    about, again = scratch / "corpus.json", (scratch / "out" / "_work").exists()
+    if not about.exists():
+        about.write_text(json.dumps(make(scratch / "corpus", num_docs)))
+    size = json.loads(about.read_text())
     found = run(scratch / "corpus", scratch / "out", int(memory * (1 << 30)))
     case = f"{size / 1e9:.2f} GB, {found['read']:,} documents, {memory:g} GiB of memory"
-    return [
+    times = [
         timing.Row(case, "wall_s", "s", found["seconds"]),
         timing.Row(case, "mb_per_cpu_s", "MB/s", size / 1e6 / found["cpu_seconds"]),
+    ]
+    return [
+        *([] if again else times),
         timing.Row(case, "peak_resident_mb", "MB", found["peak_mb"]),
         timing.Row(case, "written", "documents", found["written"]),
     ]
@@ -155,17 +164,16 @@ def main() -> None:
     needed = 2.5 * args.gigabytes if args.what == "limit" else 3e-6 * max(args.counts)
     if free < needed:
         sys.exit(f"needs {needed:.0f} GB free beside {args.scratch}; there are {free:.0f}.")
-    shutil.rmtree(args.scratch, ignore_errors=True)
-    args.scratch.mkdir(parents=True)
-    try:
-        if args.what == "limit":
-            measured = limit(args.scratch, args.gigabytes, args.memory)
-        else:
-            measured = growth(args.scratch, args.counts)
-    finally:
+    if args.what == "growth":
         shutil.rmtree(args.scratch, ignore_errors=True)
+    args.scratch.mkdir(parents=True, exist_ok=True)
+    if args.what == "limit":
+        measured = limit(args.scratch, args.gigabytes, args.memory)
+    else:
+        measured = growth(args.scratch, args.counts)
     print(timing.table(measured))
     timing.write(args.out, measured)
+    shutil.rmtree(args.scratch)
 
 
 if __name__ == "__main__":

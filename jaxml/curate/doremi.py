@@ -1,6 +1,7 @@
 """Domain weights by distributionally robust optimisation (DoReMi, Xie et al. 2023)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -112,10 +113,27 @@ def doremi(
     """
     rows, starts = (jnp.asarray(a) for a in stack_domains(domains))
     num = len(domains)
+    run = _robust(token_loss, optimizer, cfg, num, row_mask)
+    start = (params, optimizer.init(params), jnp.full((num,), 1.0 / num), jnp.zeros(num))
+    (params, *_), history = run(key, start, rows, starts, reference)
+    return DoremiResult(np.asarray(jnp.mean(history, 0)), np.asarray(history), params)
+
+
+@functools.lru_cache(maxsize=16)
+def _robust(
+    token_loss: TokenLoss,
+    optimizer: optax.GradientTransformation,
+    cfg: DoremiConfig,
+    num: int,
+    row_mask: Callable[[Array], Array] | None,
+) -> Callable:
+    """A round as one compiled function of (key, start, rows, starts, reference)."""
     uniform = jnp.full((num,), 1.0 / num)
 
     @jax.jit
-    def run(start: tuple, rows: Array, reference: PyTree) -> tuple[tuple, Array]:
+    def run(
+        key: Key, start: tuple, rows: Array, starts: Array, reference: PyTree
+    ) -> tuple[tuple, Array]:
         def step(state: tuple, index: Array) -> tuple[tuple, Array]:
             params, opt_state, alpha, lam = state
             at, domain = draw(rng.fold(key, index), starts, uniform, cfg.batch_size)
@@ -136,9 +154,7 @@ def doremi(
 
         return jax.lax.scan(step, start, jnp.arange(cfg.num_steps))
 
-    start = (params, optimizer.init(params), uniform, jnp.zeros(num))
-    (params, *_), history = run(start, rows, reference)
-    return DoremiResult(np.asarray(jnp.mean(history, 0)), np.asarray(history), params)
+    return run
 
 
 def temperature(sizes: Sequence[float] | np.ndarray, tau: float) -> np.ndarray:

@@ -12,10 +12,10 @@ def _promise(id: str, words: str, unit: str, rule: Rule) -> Promise:
     return Promise("curate", id, words, "direction only", "none", unit, rule)
 
 
-def _increase(epochs: float) -> Callable[[Found], float]:
-    def value(found: Found) -> float:
+def _increase(epochs: float) -> Callable[[Found], float | None]:
+    def value(found: Found) -> float | None:
         loss = {row["epochs"]: row["loss"] for row in found["runs"]}
-        return 100 * (loss[epochs] / loss[1] - 1)
+        return 100 * (loss[epochs] / loss[1] - 1) if {1, epochs} <= set(loss) else None
 
     return value
 
@@ -25,7 +25,7 @@ def _worst(found: Found) -> float:
     return first - last
 
 
-EFFECTS: Mapping[str, tuple[tuple[Promise, Callable[[Found], float]], ...]] = {
+EFFECTS: Mapping[str, tuple[tuple[Promise, Callable[[Found], float | None]], ...]] = {
     "repetition": (
         (
             _promise(
@@ -80,8 +80,12 @@ EFFECTS: Mapping[str, tuple[tuple[Promise, Callable[[Found], float]], ...]] = {
 
 
 def decide(study: str, found: Found, scale: str) -> list[Claim]:
-    """The claims of a study."""
-    return [promise.measured(value(found), scale) for promise, value in EFFECTS[study]]
+    """The claims of a study; not measured where its runs are lacking."""
+    values = [(promise, value(found)) for promise, value in EFFECTS[study]]
+    return [
+        p.missing("a run is lacking", scale) if x is None else p.measured(x, scale)
+        for p, x in values
+    ]
 
 
 def line(study: str, found: Found) -> str:

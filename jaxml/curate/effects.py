@@ -81,9 +81,21 @@ class Trainer:
         """Updates that read so many bytes."""
         return max(round(num_bytes / (self.cfg.seq_len * self.cfg.batch_size)), 1)
 
-    def train(self, seed: int, rows: np.ndarray, num_bytes: float) -> PyTree:
-        """Parameters after reading so many bytes of the rows, epoch after epoch."""
-        order = training.epochs(seed, len(rows), self.steps(num_bytes), self.cfg.batch_size)
+    def train(
+        self, seed: int, rows: np.ndarray, num_bytes: float, among: range | None = None
+    ) -> PyTree:
+        """Parameters after reading so many bytes of the rows, epoch after epoch.
+
+        Args:
+          seed: of start and order.
+          rows: uint8 [n, t + 1].
+          num_bytes: to read in all.
+          among: the rows that are read, all by default; trainings that differ only in this share
+            one compilation.
+        """
+        among = range(len(rows)) if among is None else among
+        order = training.epochs(seed, len(among), self.steps(num_bytes), self.cfg.batch_size)
+        order += among.start
         start = self.model.init(jax.random.key(seed))
         optimizer = self.optimizer(len(order))
         return training.train_in_order(start, self.loss, rows, order, optimizer)[0]
@@ -119,7 +131,7 @@ def repetition(
     out = []
     for number in epochs:
         unique = max(int(len(rows) / number), 1)
-        params = trainer.train(0, rows[:unique], num_bytes)
+        params = trainer.train(0, rows, num_bytes, range(unique))
         out.append({
             "epochs": float(number), "n_params": float(trainer.model.num_params()),
             "n_tokens": num_bytes, "n_unique": num_bytes / number,
@@ -170,10 +182,18 @@ def selection(
     trainer: Trainer, choices: Mapping[str, np.ndarray], test: np.ndarray, num_bytes: float
 ) -> dict[str, float]:
     """The target's loss after training on each choice of data, all for the same updates."""
+    rows, parts = _together(choices)
     return {
-        name: trainer.evaluate(trainer.train(0, rows, num_bytes), test)
-        for name, rows in choices.items()
+        name: trainer.evaluate(trainer.train(0, rows, num_bytes, part), test)
+        for name, part in parts.items()
     }
+
+
+def _together(choices: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dict[str, range]]:
+    """Rows of all choices in one array, and which are whose."""
+    ends = np.cumsum([0, *(len(rows) for rows in choices.values())]).tolist()
+    parts = map(range, ends[:-1], ends[1:])
+    return np.concatenate(list(choices.values())), dict(zip(choices, parts, strict=True))
 
 
 def mixing(
@@ -237,7 +257,8 @@ def memorisation(
 ) -> dict[str, int]:
     """Canaries emitted by a model of the raw text and by one of the text without duplicates."""
     out = {"canaries": len(canaries)}
-    for name, rows in (("before", before), ("after", after)):
-        params = trainer.train(0, rows, num_bytes)
+    rows, parts = _together({"before": before, "after": after})
+    for name, part in parts.items():
+        params = trainer.train(0, rows, num_bytes, part)
         out[name] = emitted(trainer.model, params, canaries, canaries.shape[1] // 2)
     return out

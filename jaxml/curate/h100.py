@@ -1,7 +1,7 @@
 """Effects of data on real trainings, from a bare command line: `python -m jaxml.curate.h100`.
 
-    python -m jaxml.curate.h100 --pack data.npz        # where the corpus is; needs the CPU only
-    python -m jaxml.curate.h100 data.npz OUT --minutes 9
+    python -m jaxml.curate.h100 --pack data.npz.xz        # where the corpus is; needs the CPU only
+    python -m jaxml.curate.h100 data.npz.xz OUT --minutes 9
 
 Needs jax, numpy, scipy, optax and flax. Every study is a file in OUT; called again with the same
 OUT, only studies that are missing are run. The rules of the claims are in `effect_claims`.
@@ -9,7 +9,9 @@ OUT, only studies that are missing are run. The rules of the claims are in `effe
 
 import argparse
 import dataclasses
+import io
 import json
+import lzma
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxml.core import files
+from jaxml.core import files, lines
 from jaxml.curate import effect_claims, effects, recipe, survey
 from jaxml.curate.effects import Trainer, TrainerConfig
 from jaxml.report import environment
@@ -40,7 +42,7 @@ class Sizes:
       select_bytes: read by both runs of the selection study.
       mix_bytes: read by each of 26 runs of the mixing law.
       memory_bytes: read by both runs of the memorisation study.
-      epochs: of the repetition study.
+      epochs: of the repetition study, in the order they are run.
       dtype: of the computation.
     """
 
@@ -49,16 +51,16 @@ class Sizes:
     num_heads: int = 3
     small_width: int = 128
     repeat_bytes: float = 60e6
-    doremi_bytes: float = 30e6
+    doremi_bytes: float = 20e6
     select_bytes: float = 16e6
     mix_bytes: float = 6e6
     memory_bytes: float = 30e6
-    epochs: tuple[float, ...] = (1, 2, 4, 7, 14, 40)
+    epochs: tuple[float, ...] = (1, 4, 14, 40, 7, 2)
     dtype: str = "bfloat16"
 
 
 FULL = Sizes()
-TINY = Sizes(32, 1, 1, 32, 3e3, 3e3, 3e3, 1e3, 3e3, (1, 4, 14), "float32")
+TINY = Sizes(32, 1, 1, 16, 3e3, 3e3, 3e3, 1e3, 3e3, (1, 4, 14), "float32")
 
 
 def _flat(data: Data, name: str, split: str) -> np.ndarray:
@@ -72,8 +74,9 @@ def _names(data: Data) -> list[str]:
 class Study:
     """The packed bytes, and a trainer for each model."""
 
-    def __init__(self, data: Data, sizes: Sizes, cfg: TrainerConfig):
-        self.data, self.sizes, self.cfg = data, sizes, cfg
+    def __init__(self, data: Data, sizes: Sizes, cfg: TrainerConfig, out: Path, until: float):
+        """Takes the folder of results, and the time after which nothing is begun."""
+        self.data, self.sizes, self.cfg, self.out, self.until = data, sizes, cfg, out, until
         self.big = Trainer(recipe.byte_model(sizes.width, sizes.num_layers, sizes.num_heads,
                                              dtype=sizes.dtype), cfg)  # fmt: skip
         self.small = self._model(sizes.small_width, 2)
@@ -94,16 +97,32 @@ class Study:
         return rows[np.random.default_rng(0).permutation(len(rows))]
 
     def repetition(self) -> dict[str, Any]:
-        """Epochs of the same number of bytes; then the law of the study's own runs."""
+        """Epochs of the same number of bytes; then the law of the study's own runs.
+
+        Runs are kept one by one; without the last of them there is no law yet.
+        """
         rows, test = self.everything("train"), self.everything("test")
         size = min(self.sizes.repeat_bytes, len(rows) * self.cfg.seq_len)
-        found = effects.repetition(self.big, rows, test, size, self.sizes.epochs)
-        fresh = [row for row in found if row["epochs"] == 1]
-        for width in (self.sizes.small_width, 2 * self.sizes.small_width):
-            trainer = self._model(width, self.sizes.num_layers)
-            for share in (1, 2, 4):
-                fresh += effects.repetition(trainer, rows, test, size / share, (1,))
-        return {"runs": found, "fresh": fresh, **effects.repetition_law(fresh, found)}
+        kept = self.out / "repetition.jsonl"
+        done = {(r["width"], r["n_tokens"], r["epochs"]): r for r in lines.read(kept)}
+        width, smaller = self.sizes.width, (self.sizes.small_width, 2 * self.sizes.small_width)
+        repeated = [(width, size, float(number)) for number in self.sizes.epochs]
+        fresh = [(w, size / share, 1.0) for w in smaller for share in (1, 2, 4)]
+        trainers = {width: self.big}
+        # epochs that claims are about, then what the law needs, then the rest
+        for run in (*repeated[:3], *fresh, *repeated[3:]):
+            if run in done or time.monotonic() > self.until:
+                continue
+            model = trainers.setdefault(run[0], self._model(run[0], self.sizes.num_layers))
+            (found,) = effects.repetition(model, rows, test, run[1], run[2:])
+            done[run] = {"width": run[0], **found}
+            lines.append(kept, done[run])
+            say(f"width {run[0]}, {run[1]:.0f} bytes, {run[2]:g} epochs: {found['loss']:.4f}")
+        runs, new = ([done[run] for run in part if run in done] for part in (repeated, fresh))
+        if lacking := len(repeated) + len(fresh) - len(runs) - len(new):
+            return {"runs": runs, "fresh": new, "lacking": lacking}
+        law = effects.repetition_law([*new, done[repeated[0]]], runs)
+        return {"runs": runs, "fresh": new, **law}
 
     def doremi(self) -> dict[str, Any]:
         """Two rounds from a mixture of which one domain has 70 %."""
@@ -144,29 +163,36 @@ STUDIES: dict[str, Callable[[Study], dict[str, Any]]] = {
 }
 
 
-def run(study: Study, out: Path, until: float, names: list[str]) -> dict[str, dict[str, Any]]:
-    """Runs the studies that have no file yet; none is begun after `until`."""
+def run(study: Study, names: list[str]) -> dict[str, dict[str, Any]]:
+    """Runs the studies that have no whole file yet; none is begun after the study's time."""
     found = {}
     for name in names:
-        path = out / f"{name}.json"
-        if not path.exists():
-            if time.monotonic() > until:
-                say(f"no time for {name}")
-                continue
+        path = study.out / f"{name}.json"
+        whole = path.exists() and "lacking" not in json.loads(path.read_text())
+        if not whole and time.monotonic() < study.until:
             begun = time.monotonic()
             result = STUDIES[name](study)
             result["seconds"] = time.monotonic() - begun
             files.write_text(path, json.dumps(result, indent=1) + "\n")
+        if not path.exists():
+            say(f"no time for {name}")
+            continue
         found[name] = json.loads(path.read_text())
         say(f"{name}: {found[name]['seconds']:.0f} s, {effect_claims.line(name, found[name])}")
     return found
 
 
 def _save(path: Path, data: Data) -> None:
-    with files.aside(path) as aside, aside.open("wb") as handle:
-        np.savez_compressed(handle, **data)  # pyright: ignore[reportArgumentType]
+    whole = {"dict_size": 1 << 27, "id": lzma.FILTER_LZMA2, "preset": 6}
+    with files.aside(path) as aside, lzma.open(aside, "wb", filters=[whole]) as handle:
+        np.savez(handle, **data)  # pyright: ignore[reportArgumentType]
     say(f"{path}: {sum(a.nbytes for a in data.values()) / 1e6:.0f} MB of arrays, "
         f"{path.stat().st_size / 1e6:.0f} MB")  # fmt: skip
+
+
+def _load(content: bytes) -> Data:
+    with np.load(io.BytesIO(content), allow_pickle=False) as kept:
+        return dict(kept)
 
 
 def main(words: list[str] | None = None) -> None:
@@ -184,11 +210,11 @@ def main(words: list[str] | None = None) -> None:
         return
     until = time.monotonic() + 60 * args.minutes
     args.out.mkdir(parents=True, exist_ok=True)
-    with np.load(args.data, allow_pickle=False) as kept:
-        data = dict(kept)
+    with lzma.open(args.data) as packed:
+        data = _load(packed.read())
     cfg = TrainerConfig(32, 4, eval_rows=16) if args.tiny else TrainerConfig()
     sizes = TINY if args.tiny else FULL
-    found = run(Study(data, sizes, cfg), args.out, until, args.studies)
+    found = run(Study(data, sizes, cfg, args.out, until), args.studies)
     about = environment.describe()
     kept = {name: about[name] for name in ("device", "versions", "date", "commit", "command")}
     scale = "tiny" if args.tiny else "h100"

@@ -6,7 +6,7 @@ The reader checks every length against the file before it looks there; the file 
 import functools
 import re
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +24,7 @@ from jaxml.models.bert import BertConfig
 from jaxml.nn import linear
 
 MAGIC, BLOCK, PREFIX, FILE = b"E5S1", 32, "query: ", "e5-small-q4.bin"
+BLOCK_BYTES = 2 + BLOCK // 2
 LANGUAGES = ("ar", "da", "de", "en", "es", "id", "it", "ja", "kk", "nl", "sr", "th", "tr", "zh")
 """Of its about 100 languages, those that the data sets here have."""
 
@@ -116,25 +117,62 @@ def _spelling(cursor: _Cursor) -> dict[int, str]:
 
 def _tensors(cursor: _Cursor) -> dict[str, np.ndarray]:
     """Tensors by the file's names, flat."""
+    return {
+        name: part.array("<f4", size) if kind == 0 else dequantise(part.array("u1", num_bytes))
+        for name, kind, size, num_bytes, part in _directory(cursor)
+    }
+
+
+def _directory(cursor: _Cursor) -> Iterator[tuple[str, int, int, int, _Cursor]]:
+    """Name, kind (0: float32, 1: 4-bit), weights, bytes and place of every tensor."""
     (num,) = cursor.read("i")
-    found = {}
     for _ in range(num):
         (length,) = cursor.read("H")
         name = bytes(cursor.take(length)).decode()
         kind, size, at, num_bytes = cursor.read("BIQQ")
-        part = _Cursor(cursor.content, at)
-        if kind == 0 and num_bytes == 4 * size:
-            found[name] = part.array("<f4", size)
-        elif kind == 1 and size % BLOCK == 0 and num_bytes == size // BLOCK * (2 + BLOCK // 2):
-            found[name] = dequantise(part.array("u1", num_bytes))
-        else:
+        whole = kind == 1 and size % BLOCK == 0 and num_bytes == size // BLOCK * BLOCK_BYTES
+        if not whole and (kind != 0 or num_bytes != 4 * size):
             raise DataCorruptError(f"the E5 file has a tensor {name!r} of kind {kind}, {size}.")
-    return found
+        yield name, kind, size, num_bytes, _Cursor(cursor.content, at)
+
+
+def slim(content: bytes, rows: np.ndarray) -> bytes:
+    """A file with only some rows of the word table, to be carried elsewhere; no tokenizer fits it.
+
+    Args:
+      content: of an intact file.
+      rows: of the word table, in the order they are to have.
+
+    Raises:
+      DataCorruptError: see `parse`.
+    """
+    cursor = _Cursor(content)
+    cursor.take(4)
+    version, *sizes, eps, block = cursor.read("I7ifi")
+    _vocabulary(cursor, sizes[4])
+    _spelling(cursor)
+    bodies = []
+    for name, kind, size, num_bytes, part in _directory(cursor):
+        body = part.array("u1", num_bytes)
+        if name == "emb.word":
+            body = body.reshape(sizes[4], -1)[rows].reshape(-1)
+            size = size // sizes[4] * len(rows)
+        bodies.append((name, kind, size, body.tobytes()))
+    sizes[4] = len(rows)
+    out = MAGIC + struct.pack("<I7ifi", version, *sizes, eps, block)
+    out += struct.pack("<5iQ", len(rows), 0, 0, 0, 0, 0) + bytes(4 * (len(rows) + 1 + len(rows)))
+    out += struct.pack("<iI", 0, 0) + struct.pack("<i", len(bodies))
+    at = len(out) + sum(2 + len(name.encode()) + 21 for name, *_ in bodies)
+    for name, kind, size, body in bodies:
+        out += struct.pack("<H", len(name.encode())) + name.encode()
+        out += struct.pack("<BIQQ", kind, size, at, len(body))
+        at += len(body)
+    return out + b"".join(body for *_, body in bodies)
 
 
 def dequantise(packed: np.ndarray) -> np.ndarray:
     """4-bit blocks as float32: a float16 scale, then 16 bytes of weights j (low) and j + 16."""
-    blocks = packed.reshape(-1, 2 + BLOCK // 2)
+    blocks = packed.reshape(-1, BLOCK_BYTES)
     scale = np.ascontiguousarray(blocks[:, :2]).view("<f2").astype(np.float32)
     if not np.isfinite(scale).all():
         raise DataCorruptError("the E5 file has scales that are not finite.")

@@ -5,7 +5,7 @@ Token ids are int32 [n, t]; -1 is padding, whatever the tokenizer's own padding 
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -15,9 +15,10 @@ import numpy as np
 from jaxml.core import check, tree
 from jaxml.core.types import Array, PyTree
 from jaxml.emu.objective import unit
+from jaxml.inputs import ragged
 
-PAD, NARROW = -1, 8
-"""The id of no token, and the fewest tokens that rows are padded to."""
+PAD, NARROW, TOKENS = -1, 8, 16
+"""The id of no token; the fewest tokens that rows are padded to; tokens a sentence of a block."""
 type Tokenize = Callable[[Sequence[str], int], np.ndarray]
 """`(texts, max_len) -> ids [n, max_len]`."""
 
@@ -36,6 +37,8 @@ class Encoder:
       max_len: tokens of a sentence; more are cut off.
       languages: it was trained on; others are marked in reports.
       top: `path -> multiplier` of gradients for what is trained beside the head by "top".
+      flat: `(params["body"], ids [n], sentence [n], num) -> features [num, f]` of tokens laid end
+        to end, for encoders whose work is by token; None: sentences are padded to a few widths.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Encoder:
     max_len: int = 32
     languages: tuple[str, ...] = ()
     top: Callable[[str, Array], Array | float] = lambda path, leaf: 0.0
+    flat: Callable[[PyTree, Array, Array, int], Array] | None = None
 
     def apply(self, params: PyTree, ids_bt: Array) -> Array:
         """Embeddings [b, d], not normalised."""
@@ -64,7 +68,7 @@ class Encoder:
 
     def features(self, ids_nt: np.ndarray, block: int = 256) -> np.ndarray:
         """What the head starts from, float32 [n, f]."""
-        return _blocks(functools.partial(_features, self.body), self.params["body"], ids_nt, block)
+        return _run(self, _features_only, {"body": self.params["body"]}, ids_nt, block)
 
     def embed(
         self, texts: Sequence[str] | np.ndarray, params: PyTree = None, block: int = 256
@@ -78,51 +82,50 @@ class Encoder:
         """
         ids = texts if isinstance(texts, np.ndarray) else self.ids(texts)
         params = self.params if params is None else params
-        return _blocks(functools.partial(_embed, self.body, self.head), params, ids, block)
+        return _run(self, _Embedding(self.head), params, ids, block)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _features(body: Any, params: PyTree, ids: Array) -> Array:
-    return body(params, ids)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _embed(body: Any, head: Any, params: PyTree, ids: Array) -> Array:
-    return unit(head(params["head"], body(params["body"], ids)))
-
-
-def _blocks(run: Any, params: PyTree, ids: np.ndarray, block: int) -> np.ndarray:
-    """Rows in blocks of one size, sorted by length; padding to a block is cut off again."""
+def _run(encoder: Encoder, end: Any, params: PyTree, ids: np.ndarray, block: int) -> np.ndarray:
+    """What `end` makes of features, float32 [n, d]."""
     check.shape("ids", ids, ["n", "t"])
     if not len(ids):
         raise ValueError("texts must not be empty; got 0 sentences.")
-    order, parts = [], []
-    for width, rows in _by_width(ids):
-        for start in range(0, len(rows), block):
-            chosen = rows[start : start + block]
-            size = block if len(rows) > block else min(_rounded(len(chosen)), block)
-            padded = np.pad(chosen, (0, size - len(chosen)), mode="edge")
-            made = np.asarray(run(params, jnp.asarray(ids[padded, :width])), np.float32)
-            order.append(chosen)
-            parts.append(made[: len(chosen)])
-    found = np.empty((len(ids), parts[0].shape[1]), np.float32)
-    found[np.concatenate(order)] = np.concatenate(parts)
-    return found
+    inside = ids != PAD
+    if encoder.flat is not None:
+        laid = functools.partial(_of_tokens, encoder.flat, end, params)
+        found = ragged.end_to_end(laid, ids, inside, block, TOKENS * block, PAD)
+    else:
+        length, full = inside.sum(1), ids.shape[1]
+        widths = {min(max(ragged.rounded(n), NARROW), full) for n in range(1, full + 1)}
+        sizes = {ragged.rounded(n) for n in range(1, block + 1)}
+        padded = functools.partial(_of_rows, encoder.body, end, params)
+        found = ragged.in_widths(padded, (ids,), length, [*widths], block, sorted(sizes))
+    return np.asarray(found, np.float32)
 
 
-def _by_width(ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of every padded length, shortest first: `(length, rows [m])`."""
-    length, full = (ids != PAD).sum(1), ids.shape[1]
-    shortest = min(full, NARROW)
-    widths = np.array([min(max(_rounded(n), shortest), full) for n in range(full + 1)])[length]
-    for width in np.unique(widths):
-        yield int(width), np.flatnonzero(widths == width)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _of_rows(body: Any, end: Any, params: PyTree, ids: Array) -> Array:
+    return end(params, body(params["body"], ids))
 
 
-def _rounded(num: int) -> int:
-    """The next 2^k or 3 * 2^k: few shapes to compile, little padding."""
-    power = 1 << max(num - 1, 0).bit_length()
-    return 3 * power // 4 if power >= 4 and num <= 3 * power // 4 else power
+@functools.partial(jax.jit, static_argnums=(0, 1, 5))
+def _of_tokens(flat: Any, end: Any, params: PyTree, ids: Array, row: Array, num: int) -> Array:
+    return end(params, flat(params["body"], ids, row, num))
+
+
+def _features_only(params: PyTree, features: Array) -> Array:
+    del params
+    return features
+
+
+@dataclasses.dataclass(frozen=True)
+class _Embedding:
+    """Normalised embeddings of features, by an encoder's head."""
+
+    head: Callable[[PyTree, Array], Array]
+
+    def __call__(self, params: PyTree, features: Array) -> Array:
+        return unit(self.head(params["head"], features))
 
 
 def pad(rows: Sequence[Sequence[int]], max_len: int) -> np.ndarray:

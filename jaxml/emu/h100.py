@@ -1,95 +1,41 @@
 """The study with all parameters trained, from a bare command line: `python -m jaxml.emu.h100`.
 
-Needs jax, numpy, optax, flax, orbax, safetensors and scipy. DATA holds an encoder with only the
-word rows that its corpus uses, in float16, and the corpus as token ids; `--pack` makes it. Call it
-again with the same OUT to go on.
+    python -m jaxml.emu.h100 DATA --pack --encoder use --corpora xsid mtod   # CPU, once
+    python -m jaxml.emu.h100 DATA OUT --minutes 8
+    python -m jaxml.emu.h100 OUT emu.json --record                           # CPU, from rows
+
+Needs jax, numpy, optax, flax, orbax, safetensors and scipy. DATA is a folder of `bundle`. Every
+finished run is a line in OUT; call it again with the same OUT to go on.
 """
 
 import argparse
 import dataclasses
 import json
+import statistics
+import time
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 
-from jaxml.core import config, files, tree, weights
-from jaxml.emu import data, e5, study, use
-from jaxml.emu import model as models
-from jaxml.emu.data import Corpus, Sentences
-from jaxml.emu.encoder import Encoder, compact
-from jaxml.emu.inputs import Inputs, tokenised
-from jaxml.inputs.source import Provenance
+from jaxml.core import config, files
+from jaxml.emu import bundle, claims, study
+from jaxml.emu.rows import Rows
 from jaxml.report import environment
 from jaxml.report.progress import BEGUN, say
 
-
-def pack(folder: Path, encoder: str, corpus: str, per_class: int) -> None:
-    """Writes DATA."""
-    found, task = models.encoder_named(encoder), data.load(corpus)
-    used = study.labelled(task, per_class)
-    ids = tokenised(found, task, used)
-    small, renumbered = compact(found, *ids.values())
-    leaves = tree.flatten(tree.cast(small.params, jnp.float16))
-    weights.write(folder / "weights.safetensors", leaves)
-    arrays = {f"ids/{n}": x for n, x in zip(ids, renumbered, strict=True)}
-    parts = {"train": used}
-    for split in ("valid", "test"):
-        parts |= {f"{split}/{lang}": s for lang, s in getattr(task, split).items()}
-    for name, part in parts.items():
-        arrays |= {f"label/{name}": part.label, f"pid/{name}": part.pid}
-    with files.aside(folder / "corpus.npz") as aside, aside.open("wb") as out:
-        np.savez_compressed(out, **{k.replace("/", "|"): x for k, x in arrays.items()})  # pyright: ignore[reportArgumentType]
-    about = {
-        "encoder": encoder, "corpus": corpus, "labels": task.labels, "languages": task.languages,
-        "parallel": task.parallel, "max_len": found.max_len, "sha256": task.provenance.sha256,
-    }  # fmt: skip
-    files.write_text(folder / "about.json", json.dumps(about, indent=1) + "\n")
-
-
-def unpack(folder: Path, trainable: str = "all") -> Inputs:
-    """Encoder and corpus of DATA, in float32."""
-    about = json.loads((folder / "about.json").read_text())
-    flat = weights.read(folder / "weights.safetensors")
-    params = tree.unflatten({n: jnp.asarray(x, jnp.float32) for n, x in flat.items()})
-    with np.load(folder / "corpus.npz", allow_pickle=False) as kept:
-        arrays = {name.replace("|", "/"): kept[name] for name in kept}
-
-    def sentences(name: str) -> Sentences:
-        label = arrays[f"label/{name}"]
-        return Sentences(("",) * len(label), label, arrays[f"pid/{name}"])
-
-    parts = [
-        {lang: sentences(f"{split}/{lang}") for lang in about["languages"]}
-        for split in ("valid", "test")
-    ]
-    name = about["corpus"]
-    provenance = Provenance(name, "packed", about["sha256"], 0, "see the data set")
-    corpus = Corpus(
-        name, tuple(about["labels"]), sentences("train"), parts[0], parts[1], provenance,
-        about["parallel"],
-    )  # fmt: skip
-    ids = {n.removeprefix("ids/"): x for n, x in arrays.items() if n.startswith("ids/")}
-    encoder = _encoder(about["encoder"], params, about["max_len"])
-    return Inputs(encoder, corpus, corpus.train, trainable, ids)
-
-
-def _encoder(name: str, params: dict, max_len: int) -> Encoder:
-    if name == "use":
-        return use.assemble(params, None, max_len=max_len)
-    cfg = e5.bert_config(params["body"])
-    return e5.of_bert(name, cfg, params["body"], None, max_len, e5.LANGUAGES)
+KEPT = ("device", "platform", "versions", "commit", "date", "command")
 
 
 def _arguments() -> argparse.Namespace:
     parser, base = argparse.ArgumentParser(description=__doc__), study.LARGE
     add = parser.add_argument
     add("data", type=Path)
-    add("out", type=Path)
+    add("out", type=Path, nargs="?", default=Path("."))
     add("--pack", action="store_true", help="write DATA instead of running")
+    add("--record", action="store_true", help="write OUT, a file, from the rows in DATA")
     add("--encoder", choices=("use", "e5"), default="use", help="with --pack")
-    add("--corpus", choices=("xsid", "mtod", "toy"), default="xsid", help="with --pack")
+    add("--corpora", nargs="+", choices=("xsid", "mtod", "toy"), default=["xsid"])
     add("--per-class", type=int, default=base.per_class, help="with --pack")
     add("--arms", nargs="*", default=base.arms, choices=study.ARMS)
     add("--rates", type=float, nargs="*", default=base.rates)
@@ -100,25 +46,81 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Parses the flags, runs the study, writes its rows, choices and settings to OUT."""
-    args = _arguments()
-    if args.pack:
-        pack(args.data, args.encoder, args.corpus, args.per_class)
-        return
-    say(f"{jax.devices()}, jax {jax.__version__}")
-    inputs = unpack(args.data, args.trainable)
+def _configured(args: argparse.Namespace) -> study.StudyConfig:
     emu = dataclasses.replace(study.LARGE.emu, steps=args.steps, trainable=args.trainable)
-    cfg = dataclasses.replace(
+    return dataclasses.replace(
         study.LARGE, emu=emu, arms=tuple(args.arms), rates=tuple(args.rates),
         seeds=tuple(range(args.seeds)),
     )  # fmt: skip
-    path = args.out / f"{inputs.corpus.name}-{inputs.encoder.name}.jsonl"
-    about = {"environment": environment.describe(), "study": config.to_dict(cfg)}
-    files.write_text(path.with_suffix(".study.json"), json.dumps(about, indent=1) + "\n")
-    rows = study.Rows(path)
-    study.run(cfg, inputs, rows, say=say, until=BEGUN + 60 * args.minutes)
-    say(f"{len(rows.rows)} rows in {args.out}")
+
+
+def _run(args: argparse.Namespace) -> None:
+    """The studies of every corpus in DATA, one after the other."""
+    jax.config.update("jax_compilation_cache_dir", "/tmp/jax-cache")
+    say(f"{jax.devices()}, jax {jax.__version__}")
+    cfg, encoder = _configured(args), bundle.encoder(args.data)
+    for corpus in bundle.corpora(args.data):
+        name = f"{corpus}-{encoder.name}"
+        rows = Rows(args.out / f"{name}.jsonl")
+        found = environment.describe()
+        about = {"environment": {k: found[k] for k in KEPT}, "study": config.to_dict(cfg)}
+        files.write_text(rows.path.with_suffix(".study.json"), json.dumps(about, indent=1) + "\n")
+        inputs = bundle.inputs(args.data, encoder, corpus, args.trainable)
+        say(f"{name}: {len(inputs.train.label)} labelled sentences, {len(rows.rows)} rows done")
+        begun = time.monotonic()
+        study.run(cfg, inputs, rows, say=say, until=BEGUN + 60 * args.minutes)
+        say(f"{name}: {len(rows.rows)} rows in {time.monotonic() - begun:.0f} s")
+
+
+def table(rows: Rows) -> dict[str, Any]:
+    """Mean and standard deviation over seeds by arm, kind of accuracy and language."""
+    return {
+        arm: {
+            "seeds": len(rows.of(arm)),
+            **{
+                kind: {lang: _spread([getattr(r, kind)[lang] for r in rows.of(arm)])
+                       for lang in rows.rows[0].mono}
+                for kind in ("mono", "cross", "back")
+            },
+        }
+        for arm in dict.fromkeys(r.arm for r in rows.rows)
+    }  # fmt: skip
+
+
+def _spread(values: list[float]) -> list[float]:
+    return [round(x, 2) for x in (statistics.mean(values), statistics.pstdev(values))]
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What is committed: claims, tables, choices and every run of the studies in a folder.
+
+    Raises:
+      FileNotFoundError: there is none.
+    """
+    found = {p.stem: Rows(p) for p in sorted(folder.rglob("*.jsonl"))}
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no rows of a study (*.jsonl).")
+    studies = {}
+    for name, rows in found.items():
+        about = json.loads(rows.path.with_suffix(".study.json").read_text())
+        path = rows.path.with_suffix(".choices.json")
+        studies[name] = {
+            **about, "choices": json.loads(path.read_text()) if path.exists() else {},
+            "table": table(rows), "runs": [dataclasses.asdict(r) for r in rows.rows],
+        }  # fmt: skip
+    judged = [c for c in claims.verdicts(found, "h100") if c.verdict != "not_measured"]
+    return {"claims": [c.to_json() for c in judged], "studies": studies}
+
+
+def main() -> None:
+    """Packs, runs, or writes the record."""
+    args = _arguments()
+    if args.pack:
+        bundle.pack(args.data, args.encoder, args.corpora, args.per_class)
+    elif args.record:
+        files.write_text(args.out, json.dumps(record(args.data), indent=1) + "\n")
+    else:
+        _run(args)
 
 
 if __name__ == "__main__":

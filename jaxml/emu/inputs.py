@@ -57,9 +57,26 @@ class Inputs:
         """Inputs by "train", or "valid/LANGUAGE", "test/LANGUAGE"."""
         return self._x[name]
 
-    def embed(self, name: str, params: PyTree = None, rows: np.ndarray | None = None) -> np.ndarray:
+    def embed(self, name: str, params: PyTree = None) -> np.ndarray:
         """Embeddings of some inputs by the encoder or by other parameters."""
-        x = self._x[name] if rows is None else self._x[name][rows]
+        return self._embed(self._x[name], params)
+
+    def embedded(
+        self, split: str, params: PyTree = None, rows: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Embeddings of a split by language, of all its sentences or of some rows.
+
+        All languages run together: blocks of few shapes, so little to compile.
+        """
+        parts = {
+            lang: self._x[f"{split}/{lang}"][slice(None) if rows is None else rows[lang]]
+            for lang in getattr(self.corpus, split)
+        }
+        made = self._embed(np.concatenate(list(parts.values())), params)
+        ends = np.cumsum([len(x) for x in parts.values()])[:-1]
+        return dict(zip(parts, np.split(made, ends), strict=True))
+
+    def _embed(self, x: np.ndarray, params: PyTree) -> np.ndarray:
         if self.cached:
             return pool.head_only(self.encoder, x, params)
         return self.encoder.embed(x, params)
@@ -70,7 +87,7 @@ class Inputs:
             lang: (slice(None) if keep is None else keep(part))
             for lang, part in self.corpus.valid.items()
         }
-        original = {lang: self.embed(f"valid/{lang}")[rows] for lang, rows in others.items()}
+        original = {lang: u[others[lang]] for lang, u in self.embedded("valid").items()}
         num = len(self.corpus.labels)
         means = objective.class_means(self.embed("train"), self.train.label, num)
         inputs = {lang: self[f"valid/{lang}"][rows] for lang, rows in others.items()}
@@ -80,13 +97,12 @@ class Inputs:
         self, split: str, params: PyTree = None, keep: Keep | None = None
     ) -> dict[str, Scores]:
         """Scores by language on a split, or on part of it."""
-        part, made = {}, {}
+        part, rows = {}, {}
         for lang, sentences in getattr(self.corpus, split).items():
             chosen = np.ones(len(sentences.pid), bool) if keep is None else keep(sentences)
-            rows = np.flatnonzero(chosen)
-            part[lang] = sentences.rows(rows)
-            made[lang] = self.embed(f"{split}/{lang}", params, rows)
-        return self.scored(part, made)
+            rows[lang] = np.flatnonzero(chosen)
+            part[lang] = sentences.rows(rows[lang])
+        return self.scored(part, self.embedded(split, params, rows))
 
     def scored(
         self, part: Mapping[str, Sentences], made: Mapping[str, np.ndarray]

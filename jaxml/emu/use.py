@@ -38,8 +38,30 @@ def body(p: PyTree, ids_bt: Array, layer_norm: LayerNorm = "branch") -> Array:
       layer_norm: over each branch, as in the original graph, or over all three together, as the
         package's version 0.2.1 does.
     """
-    present = (ids_bt != PAD)[..., None].astype(jnp.float32)
-    e = p["embedding"][jnp.maximum(ids_bt, 0)] * present
+    num, present = len(ids_bt), ids_bt != PAD
+    sentence = jnp.where(present, jnp.arange(num)[:, None], num)
+    made = tokens(p, ids_bt.reshape(-1), sentence.reshape(-1), layer_norm)
+    summed = (made.reshape(*ids_bt.shape, -1) * present[..., None]).sum(1)
+    return _features(summed, present.sum(1))
+
+
+def flat(
+    p: PyTree, ids_n: Array, sentence_n: Array, num: int, layer_norm: LayerNorm = "branch"
+) -> Array:
+    """`body`'s features [num, 1281] of sentences laid end to end; of `num` and above: none."""
+    made = tokens(p, ids_n, sentence_n, layer_norm)
+    summed = jax.ops.segment_sum(made, sentence_n, num, indices_are_sorted=True)
+    return _features(summed, jnp.zeros(num, jnp.int32).at[sentence_n].add(1, mode="drop"))
+
+
+def _features(summed_bf: Array, length_b: Array) -> Array:
+    root = jnp.sqrt(jnp.maximum(length_b, 1).astype(jnp.float32))[:, None]
+    return jnp.concatenate([summed_bf / root, root], -1)
+
+
+def tokens(p: PyTree, ids_n: Array, sentence_n: Array, layer_norm: LayerNorm = "branch") -> Array:
+    """Features [n, 1280] of tokens; an n-gram holds zeros for what is in another sentence."""
+    e = p["embedding"][jnp.maximum(ids_n, 0)]
     first = [_affine(p["branches"][str(n)]["project"], e) for n, _ in ORDERS]
     norms = [p["branches"][str(n)]["norm"] for n, _ in ORDERS]
     if layer_norm == "joint":
@@ -50,13 +72,13 @@ def body(p: PyTree, ids_bt: Array, layer_norm: LayerNorm = "branch") -> Array:
         first = [norm.layer(g, x, EPS) for g, x in zip(norms, first, strict=True)]
     found = [e]
     for (n, left), x in zip(ORDERS, first, strict=True):
+        same = _windows(sentence_n, n, left, -1) == sentence_n[None]
         for name in ("lower", "upper"):
-            x = x * present
-            x = jax.nn.relu(_affine(p["branches"][str(n)][name], _windows(x, n, left))) + x
+            near = _windows(x, n, left, 0) * same[..., None]
+            wide = jnp.concatenate(list(near), -1)
+            x = jax.nn.relu(_affine(p["branches"][str(n)][name], wide)) + x
         found.append(x)
-    tokens = norm.layer(p["norm"], jnp.concatenate(found, -1), EPS) * present
-    root = jnp.sqrt(jnp.maximum(present.sum(1), 1.0))
-    return jnp.concatenate([tokens.sum(1) / root, root], -1)
+    return norm.layer(p["norm"], jnp.concatenate(found, -1), EPS)
 
 
 def _affine(p: PyTree, x: Array) -> Array:
@@ -64,11 +86,11 @@ def _affine(p: PyTree, x: Array) -> Array:
     return y + jnp.broadcast_to(p["bias"], y.shape)
 
 
-def _windows(x_btd: Array, n: int, left: int) -> Array:
-    """Every token beside its n - 1 neighbours [b, t, n * d], zeros outside."""
-    length = x_btd.shape[1]
-    wide = jnp.pad(x_btd, ((0, 0), (left, n - 1 - left), (0, 0)))
-    return jnp.concatenate([wide[:, s : s + length] for s in range(n)], -1)
+def _windows(x_n: Array, n: int, left: int, outside: float) -> Array:
+    """The neighbours of every token, `left` of them before it: [n-gram, n, ...]."""
+    width = [(left, n - 1 - left)] + [(0, 0)] * (x_n.ndim - 1)
+    wide, num = jnp.pad(x_n, width, constant_values=outside), len(x_n)
+    return jnp.stack([wide[s : s + num] for s in range(n)])
 
 
 def head(p: PyTree, features_bf: Array) -> Array:
@@ -99,20 +121,46 @@ def shapes() -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
 
 
+def _blocks(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return [arrays[f"q{i + 1}"] for i in range(NUM_BLOCKS)]
+
+
+def slim(arrays: Mapping[str, np.ndarray], rows: np.ndarray) -> dict[str, np.ndarray]:
+    """The package's arrays with only some rows of the word table, to be carried elsewhere.
+
+    Args:
+      arrays: of the package's file.
+      rows: of the word table, in the order they are to have.
+
+    Returns:
+      `codes` uint8 [n, 512] and `block` uint8 [n] in place of the table; kernels in float16.
+    """
+    table = np.stack(_blocks(arrays))
+    kept = {n: x for n, x in arrays.items() if n in shapes() and not n.startswith("q")}
+    small = {n: x.astype(np.float16) if x.ndim > 1 else x for n, x in kept.items()}
+    block = (rows % NUM_BLOCKS).astype(np.uint8)
+    return {**small, "codes": table[block, rows // NUM_BLOCKS], "block": block}
+
+
 def import_arrays(arrays: Mapping[str, np.ndarray]) -> PyTree:
-    """Parameters from the package's arrays; the word table is decoded to float32.
+    """Parameters from the package's arrays, or from `slim`'s; the word table becomes float32.
 
     Raises:
       DataCorruptError: an array is missing or of another shape.
     """
-    wrong = [n for n, s in shapes().items() if n not in arrays or arrays[n].shape != s]
+    whole = {n: s for n, s in shapes().items() if not ("codes" in arrays and n.startswith("q"))}
+    wrong = [n for n, s in whole.items() if n not in arrays or arrays[n].shape != s]
     if wrong:
         raise DataCorruptError(f"weights must hold USE-multilingual; wrong: {', '.join(wrong)}.")
     f32 = {n: jnp.asarray(arrays[n], jnp.float32) for n in shapes() if not n.startswith("q")}
-    table = np.empty((NUM_BLOCKS * BLOCK_ROWS, EMBED), np.float32)
-    for i in range(NUM_BLOCKS):
-        scale, low = np.float32(arrays["scale"][i]), np.float32(arrays["lo"][i])
-        table[i::NUM_BLOCKS] = arrays[f"q{i + 1}"] * scale + low
+    scale, low = (np.asarray(arrays[n], np.float32)[:, None] for n in ("scale", "lo"))
+    if "codes" in arrays:
+        block = arrays["block"]
+        table = arrays["codes"] * scale[block] + low[block]
+    else:
+        table = np.empty((NUM_BLOCKS * BLOCK_ROWS, EMBED), np.float32)
+        for i, codes in enumerate(_blocks(arrays)):
+            table[i::NUM_BLOCKS] = codes * scale[i] + low[i]
 
     def dense(kernel: str, bias: str) -> PyTree:
         return {"kernel": f32[kernel], "bias": f32[bias]}
@@ -196,8 +244,12 @@ def assemble(
     max_len: int = 32,
 ) -> Encoder:
     """The encoder of given parameters."""
-    run = body if layer_norm == "branch" else functools.partial(body, layer_norm=layer_norm)
-    return Encoder("use", params, run, head, tokenize, "body/embedding", max_len, LANGUAGES, _top)
+    both = (body, flat)
+    if layer_norm != "branch":
+        both = tuple(functools.partial(f, layer_norm=layer_norm) for f in both)
+    return Encoder(
+        "use", params, both[0], head, tokenize, "body/embedding", max_len, LANGUAGES, _top, both[1]
+    )
 
 
 def _top(path: str, leaf: Array) -> float:

