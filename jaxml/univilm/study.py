@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core import check, files, lines, tree, weights
-from jaxml.core.types import PyTree
+from jaxml.core.types import Array, PyTree
 from jaxml.inputs.source import Provenance
-from jaxml.univilm import evaluate, frames, metric, model, moving, train, words
+from jaxml.univilm import evaluate, frames, metric, model, moving, together, train, words
 from jaxml.univilm.clips import Clips, checked
 from jaxml.univilm.config import Setting, TrainConfig, UniVLConfig
 
@@ -78,9 +78,12 @@ class Run:
 
 
 class Material(NamedTuple):
-    """Clips by part, those to score on, their captions as texts, vocabulary and origin."""
+    """Clips by part, rows of the labelled among all, those to score on, their captions as texts,
+    vocabulary and origin.
+    """
 
     parts: dict[str, Clips]
+    few: np.ndarray
     test: Clips
     captions: tuple[str, ...]
     vocab: words.Words
@@ -126,9 +129,9 @@ def material(
         items = item.get(name, np.arange(len(feats)))
         parts[name] = checked(Clips(feats, num, text, text, items))
     test = parts.pop("test")
-    few = np.random.default_rng(seed).permutation(cfg.num_clips)[: cfg.num_labelled]
-    parts["labelled"] = parts["all"].rows(np.sort(few))
-    return Material(parts, test, made["test"].caption, vocab, about)
+    few = np.sort(np.random.default_rng(seed).permutation(cfg.num_clips)[: cfg.num_labelled])
+    parts["labelled"] = parts["all"].rows(few)
+    return Material(parts, few, test, made["test"].caption, vocab, about)
 
 
 def _extractor(
@@ -206,10 +209,21 @@ def score(
 
 
 class Study:
-    """Runs a plan; results lie in `folder` and are not made twice."""
+    """Runs a plan; results lie in `folder` and are not made twice.
 
-    def __init__(self, cfg: StudyConfig, found: Material, folder: Path | None = None):
-        self.cfg, self.found, self.folder = cfg, found, folder
+    Args:
+      cfg: how much of what.
+      found: `material` of it.
+      folder: of results; None: they are kept in memory.
+      together: train all seeds of a run side by side in one program, for a GPU.
+    """
+
+    def __init__(
+        self, cfg: StudyConfig, found: Material, folder: Path | None = None, *,
+        together: bool = False,
+    ):  # fmt: skip
+        self.cfg, self.found, self.folder, self.together = cfg, found, folder, together
+        self._data: dict[str, dict[str, Array]] = {}
         self.rows = Rows(None if folder is None else folder / "rows.jsonl")
         self._params: dict[str, PyTree] = {}
 
@@ -218,25 +232,38 @@ class Study:
     ) -> None:
         """Every run and seed; none is begun after `until` (of `time.monotonic`)."""
         for one in plan:
-            for seed in self.cfg.seeds[: one.seeds]:
-                if self.rows.has(one.name, seed):
-                    continue
+            left = [s for s in self.cfg.seeds[: one.seeds] if not self.rows.has(one.name, s)]
+            for seeds in [left] * bool(left) if self.together else [[s] for s in left]:
                 if time.monotonic() > until:
-                    say(f"out of time before {one.name}, seed {seed}")
+                    say(f"out of time before {one.name}, seeds {seeds}")
                     return
-                self._one(one, seed, say)
+                self._some(one, seeds, say)
 
-    def _one(self, one: Run, seed: int, say: Callable[[str], None]) -> None:
+    def _some(self, one: Run, seeds: list[int], say: Callable[[str], None]) -> None:
         cfg, begun = self.cfg.setting.model, time.monotonic()
-        start = self.params(one.start, seed) if one.start else model.init(jax.random.key(seed), cfg)
-        stage = dataclasses.replace(one.stage, seed=seed)
-        p = train.fit(cfg, stage, start, self.found.parts[one.part])
-        row = {"name": one.name, "seed": seed, **score(one.scores, stage, p, cfg, self.found)}
-        row["seconds"] = round(time.monotonic() - begun, 1)
-        self.keep(one.name, seed, p)
-        self.rows.add(row)
-        shown = {k: round(v, 2) for k, v in row.items() if k not in ("name", "seed", "num")}
-        say(f"{one.name}, seed {seed}: {shown}")
+        starts = [self.params(one.start, s) if one.start else model.init(jax.random.key(s), cfg)
+                  for s in seeds]  # fmt: skip
+        for seed, p in zip(seeds, self._fit(one, seeds, starts), strict=True):
+            found = score(one.scores, one.stage, p, cfg, self.found)
+            row = {"name": one.name, "seed": seed, **found}
+            row["seconds"] = round(time.monotonic() - begun, 1)  # since all of them began
+            self.keep(one.name, seed, p)
+            self.rows.add(row)
+            shown = {k: round(v, 2) for k, v in row.items() if k not in ("name", "seed", "num")}
+            say(f"{one.name}, seed {seed}: {shown}")
+
+    def _fit(self, one: Run, seeds: list[int], starts: list[PyTree]) -> list[PyTree]:
+        cfg, clips = self.cfg.setting.model, self.found.parts[one.part]
+        if not self.together:
+            stages = (dataclasses.replace(one.stage, seed=s) for s in seeds)
+            return [train.fit(cfg, stage, start, clips)
+                    for stage, start in zip(stages, starts, strict=True)]  # fmt: skip
+        few = one.part == "labelled"
+        bank = "all" if few else one.part
+        if bank not in self._data:
+            self._data[bank] = together.put(self.found.parts[bank])
+        place = self.found.few if few else None
+        return together.fit(cfg, one.stage, starts, seeds, clips, self._data[bank], place)
 
     def keep(self, name: str, seed: int, p: PyTree) -> None:
         """Remembers parameters, in memory or as safetensors."""
