@@ -78,8 +78,15 @@ class Run:
 
 
 class Material(NamedTuple):
-    """Clips by part, rows of the labelled among all, those to score on, their captions as texts,
-    vocabulary and origin.
+    """Clips by part, rows of the labelled among all, and what is scored.
+
+    Attributes:
+      parts: clips by name: "all", "labelled", "narrated".
+      few: rows of the labelled among all.
+      test: clips to score on.
+      captions: theirs, as texts.
+      vocab: of all texts.
+      about: where the digits are from.
     """
 
     parts: dict[str, Clips]
