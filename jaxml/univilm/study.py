@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -231,6 +233,7 @@ class Study:
     ):  # fmt: skip
         self.cfg, self.found, self.folder, self.together = cfg, found, folder, together
         self._data: dict[str, dict[str, Array]] = {}
+        self._lock = threading.Lock()
         self.rows = Rows(None if folder is None else folder / "rows.jsonl")
         self._params: dict[str, PyTree] = {}
 
@@ -238,16 +241,41 @@ class Study:
         self, plan: Sequence[Run], say: Callable[[str], None] = print, until: float = float("inf")
     ) -> None:
         """Every run and seed; none is begun after `until` (of `time.monotonic`)."""
-        for one in plan:
-            left = [s for s in self.cfg.seeds[: one.seeds] if not self.rows.has(one.name, s)]
-            for seeds in [left] * bool(left) if self.together else [[s] for s in left]:
-                if time.monotonic() > until:
-                    say(f"out of time before {one.name}, seeds {seeds}")
-                    return
-                self._some(one, seeds, say)
+        if not self.together:
+            for one in plan:
+                for seed in self._left(one):
+                    if not self._some(one, [seed], say, until):
+                        return
+            return
+        # A run waits for the one it starts from, which stands before it; while one program is
+        # compiled, another trains.
+        with futures.ThreadPoolExecutor(6) as pool:
+            jobs: dict[str, futures.Future[None]] = {}
+            for one in plan:
+                jobs[one.name] = pool.submit(self._after, jobs.get(one.start), one, say, until)
+            for job in jobs.values():
+                job.result()
 
-    def _some(self, one: Run, seeds: list[int], say: Callable[[str], None]) -> None:
+    def _left(self, one: Run) -> list[int]:
+        return [s for s in self.cfg.seeds[: one.seeds] if not self.rows.has(one.name, s)]
+
+    def _after(
+        self, start: futures.Future[None] | None, one: Run, say: Callable[[str], None], until: float
+    ) -> None:
+        if start is not None:
+            start.result()
+        if one.start and not self.rows.has(one.start, self.cfg.seeds[0]):
+            return  # its start was out of time
+        if left := self._left(one):
+            self._some(one, left, say, until)
+
+    def _some(
+        self, one: Run, seeds: list[int], say: Callable[[str], None], until: float
+    ) -> bool:  # fmt: skip
         cfg, begun = self.cfg.setting.model, time.monotonic()
+        if begun > until:
+            say(f"out of time before {one.name}, seeds {seeds}")
+            return False
         starts = [self.params(one.start, s) if one.start else model.init(jax.random.key(s), cfg)
                   for s in seeds]  # fmt: skip
         for seed, p in zip(seeds, self._fit(one, seeds, starts), strict=True):
@@ -255,9 +283,11 @@ class Study:
             row = {"name": one.name, "seed": seed, **found}
             row["seconds"] = round(time.monotonic() - begun, 1)  # since all of them began
             self.keep(one.name, seed, p)
-            self.rows.add(row)
+            with self._lock:
+                self.rows.add(row)
             shown = {k: round(v, 2) for k, v in row.items() if k not in ("name", "seed", "num")}
             say(f"{one.name}, seed {seed}: {shown}")
+        return True
 
     def _fit(self, one: Run, seeds: list[int], starts: list[PyTree]) -> list[PyTree]:
         cfg, clips = self.cfg.setting.model, self.found.parts[one.part]
@@ -267,8 +297,9 @@ class Study:
                     for stage, start in zip(stages, starts, strict=True)]  # fmt: skip
         few = one.part == "labelled"
         bank = "all" if few else one.part
-        if bank not in self._data:
-            self._data[bank] = together.put(self.found.parts[bank])
+        with self._lock:
+            if bank not in self._data:
+                self._data[bank] = together.put(self.found.parts[bank])
         place = self.found.few if few else None
         return together.fit(cfg, one.stage, starts, seeds, clips, self._data[bank], place)
 
