@@ -249,7 +249,7 @@ class Study:
             return
         # A run waits for the one it starts from, which stands before it; while one program is
         # compiled, another trains.
-        with futures.ThreadPoolExecutor(6) as pool:
+        with futures.ThreadPoolExecutor(10) as pool:
             jobs: dict[str, futures.Future[None]] = {}
             for one in plan:
                 jobs[one.name] = pool.submit(self._after, jobs.get(one.start), one, say, until)
