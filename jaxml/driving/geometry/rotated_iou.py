@@ -63,43 +63,54 @@ def overlap_bev(a: Array, b: Array) -> Array:
     area = jnp.zeros_like(mx)
     for step_x, step_y, off_x, off_y in ((lx, ly, wx, wy), (wx, wy, -lx, -ly)):
         x, y = _along(-2 * step_x, half_x), _along(-2 * step_y, half_y)
-        one = _edge(mx + step_x + off_x, my + step_y + off_y, x, y, half_x)
+        one = _edge(mx + step_x + off_x, my + step_y + off_y, x, y)
         back = x.opposite(), y.opposite()
-        area = area + one + _edge(mx - step_x - off_x, my - step_y - off_y, *back, half_x)
-    return jnp.maximum(area, 0.0)
+        area = area + one + _edge(mx - step_x - off_x, my - step_y - off_y, *back)
+    # `_clip` lets what is not a number pass unseen, so it is added at the end.
+    return jnp.where(area > 0.0, area, 0.0) + 0.0 * (mx + my)
 
 
 class _Along(NamedTuple):
-    """One axis of a direction: its step, 1 / step, and half the time that [-half, half] takes."""
+    """One axis of a direction.
+
+    Its step, 1 / step, half the time that [-half, half] takes, and the side that it comes from.
+    """
 
     step: Array
     inverse: Array
     time: Array
+    side: Array
 
     def opposite(self) -> "_Along":
         """The axis gone the other way."""
-        return _Along(-self.step, -self.inverse, self.time)
+        return _Along(-self.step, -self.inverse, self.time, -self.side)
 
 
 def _along(step: Array, half: Array) -> _Along:
     """Prepares one axis of a direction.
 
-    A step of nearly nothing is given a small length: times of crossing are then far off or
+    A step of nearly nothing is made a little longer: times of crossing are then far off or
     arbitrary, and what they multiply is (nearly) the same on both sides.
     """
-    inverse = 1.0 / jnp.where(jnp.abs(step) < _TINY, jnp.where(step < 0, -_TINY, _TINY), step)
-    return _Along(step, inverse, half * jnp.abs(inverse))
+    back = step < 0
+    inverse = 1.0 / (step + jnp.where(back, -_TINY, _TINY))
+    return _Along(step, inverse, half * jnp.abs(inverse), jnp.where(back, half, -half))
 
 
-def _edge(x0: Array, y0: Array, x: _Along, y: _Along, half_x: Array) -> Array:
+def _edge(x0: Array, y0: Array, x: _Along, y: _Along) -> Array:
     """Integral of clamp(x) d clamp(y) along the edge from (x0, y0)."""
-    start, end = (jnp.clip(t, 0.0, 1.0) for t in _crossings(y0, y))
-    left, right = (jnp.clip(t, start, end) for t in _crossings(x0, x))
-    # clamp(x) is `lower` before `left` and its opposite after `right`.
-    lower = jnp.where(x.inverse >= 0, -half_x, half_x)
+    start, end = (_clip(t, 0.0, 1.0) for t in _crossings(y0, y))
+    left, right = (_clip(t, start, end) for t in _crossings(x0, x))
+    # clamp(x) is `x.side` before `left` and its opposite after `right`; between them it is x.
     both = left + right
-    middle = jnp.clip(x0 + 0.5 * both * x.step, -half_x, half_x)
-    return y.step * (lower * (both - start - end) + middle * (right - left))
+    middle = x0 + 0.5 * both * x.step
+    return y.step * (x.side * (both - start - end) + middle * (right - left))
+
+
+def _clip(x: Array, low: Array | float, high: Array | float) -> Array:
+    """As `jnp.clip` for numbers; without its care for what is none, a third of the operations."""
+    x = jnp.where(x > low, x, low)
+    return jnp.where(x < high, x, high)
 
 
 def _crossings(start: Array, line: _Along) -> tuple[Array, Array]:
