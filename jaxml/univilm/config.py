@@ -219,9 +219,9 @@ PRESETS: dict[str, Setting] = {
         dataclasses.replace(_small(256, 1024, (4, 4, 2, 3), 35), dropout=0.1, dtype="bfloat16"),
         24, 10,
         (TrainConfig("joint", 3000, 96, 3, lr=5e-4, mask_same=True),
-         TrainConfig("full", 2000, 40, 3, lr=3e-4, mask_same=True),
+         TrainConfig("full", 1500, 24, 3, lr=3e-4, mask_same=True),
          TrainConfig("retrieval", 2000, 128, lr=3e-4, use_mil=True, mask_same=True),
-         TrainConfig("retrieval_align", 1500, 64, lr=2e-4),
+         TrainConfig("retrieval_align", 1000, 32, lr=2e-4),
          TrainConfig("caption", 2000, 128, lr=5e-4, drop_text=True)),
     ),
     "youcook2": Setting(

@@ -76,7 +76,7 @@ def main() -> None:
     plan = plans.gpu_plan(cfg.setting.stages, joint.batch_size * joint.n_pair)
     if args.only:
         plan = [one for one in plan if one.name in args.only]
-    jobs = Study(cfg, found, work)
+    jobs = Study(cfg, found, work, together=True)
     jobs.run(plan, say, BEGUN + 60 * args.minutes)
     about = {**environment.describe(), "data": dataclasses.asdict(found.about)}
     files.write_text(args.out / "environment.json", json.dumps(about, indent=1) + "\n")

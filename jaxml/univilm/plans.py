@@ -21,15 +21,15 @@ def gpu_plan(stages: Mapping[str, TrainConfig], num_clips: int) -> list[Run]:
     without = dataclasses.replace(full, enhanced_v=0.0)
     plan = [
         Run("joint", joint, "narrated", "", ("retrieval", "swapped")),
-        Run("joint-p1", single, "narrated", "", ("retrieval",)),
         Run("full", full, "narrated", "joint", ("retrieval", "align", "caption")),
-        Run("retrieval", tune, "labelled", "full", ("retrieval",)),
-        Run("retrieval-scratch", tune, "labelled", "", ("retrieval",)),
+        Run("retrieval-all", tune, "all", "full", ("retrieval", "swapped")),
+        Run("caption-all", write, "all", "full", ("caption", "noise")),
         Run("caption", write, "labelled", "full", ("caption", "noise")),
         Run("caption-scratch", write, "labelled", "", ("caption",)),
-        Run("retrieval-all", tune, "all", "full", ("retrieval", "swapped"), 1),
-        Run("align-all", align, "all", "retrieval-all", ("align",), 1),
-        Run("caption-all", write, "all", "full", ("caption", "noise"), 1),
+        Run("retrieval", tune, "labelled", "full", ("retrieval",)),
+        Run("retrieval-scratch", tune, "labelled", "", ("retrieval",)),
+        Run("joint-p1", single, "narrated", "", ("retrieval",)),
+        Run("align-all", align, "all", "retrieval-all", ("align",)),
         Run("full-no-enhanced", without, "narrated", "joint", ("caption",)),
         Run("caption-no-enhanced", write, "labelled", "full-no-enhanced", ("caption",)),
     ]
@@ -37,9 +37,9 @@ def gpu_plan(stages: Mapping[str, TrainConfig], num_clips: int) -> list[Run]:
         kept = tuple(other for other in full.losses if other != loss)
         less, name = dataclasses.replace(full, losses=kept), f"full-no-{loss}"
         plan += [
-            Run(name, less, "narrated", "joint", (), 1),
-            Run(f"retrieval-no-{loss}", tune, "labelled", name, ("retrieval",), 1),
-            Run(f"caption-no-{loss}", write, "labelled", name, ("caption",), 1),
+            Run(name, less, "narrated", "joint"),
+            Run(f"retrieval-no-{loss}", tune, "labelled", name, ("retrieval",)),
+            Run(f"caption-no-{loss}", write, "labelled", name, ("caption",)),
         ]
     return plan
 

@@ -19,7 +19,7 @@ def run(cfg: StudyConfig, context: Context) -> Outcome:
     folder = context.folder / config.fingerprint(cfg)
     folder.mkdir(parents=True, exist_ok=True)
     found = study.material(cfg, folder, say=context.say)
-    jobs = Study(cfg, found, folder)
+    jobs = Study(cfg, found, folder, together=context.scale == "h100")
     stages = cfg.setting.stages
     if context.scale == "h100":
         joint = stages["joint"]

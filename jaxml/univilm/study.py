@@ -2,8 +2,10 @@
 
 import dataclasses
 import functools
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxml.core import check, files, lines, tree, weights
-from jaxml.core.types import PyTree
+from jaxml.core.types import Array, PyTree
 from jaxml.inputs.source import Provenance
-from jaxml.univilm import evaluate, frames, metric, model, moving, train, words
+from jaxml.univilm import evaluate, frames, metric, model, moving, together, train, words
 from jaxml.univilm.clips import Clips, checked
 from jaxml.univilm.config import Setting, TrainConfig, UniVLConfig
 
@@ -78,9 +80,19 @@ class Run:
 
 
 class Material(NamedTuple):
-    """Clips by part, those to score on, their captions as texts, vocabulary and origin."""
+    """Clips by part, rows of the labelled among all, and what is scored.
+
+    Attributes:
+      parts: clips by name: "all", "labelled", "narrated".
+      few: rows of the labelled among all.
+      test: clips to score on.
+      captions: theirs, as texts.
+      vocab: of all texts.
+      about: where the digits are from.
+    """
 
     parts: dict[str, Clips]
+    few: np.ndarray
     test: Clips
     captions: tuple[str, ...]
     vocab: words.Words
@@ -126,9 +138,9 @@ def material(
         items = item.get(name, np.arange(len(feats)))
         parts[name] = checked(Clips(feats, num, text, text, items))
     test = parts.pop("test")
-    few = np.random.default_rng(seed).permutation(cfg.num_clips)[: cfg.num_labelled]
-    parts["labelled"] = parts["all"].rows(np.sort(few))
-    return Material(parts, test, made["test"].caption, vocab, about)
+    few = np.sort(np.random.default_rng(seed).permutation(cfg.num_clips)[: cfg.num_labelled])
+    parts["labelled"] = parts["all"].rows(few)
+    return Material(parts, few, test, made["test"].caption, vocab, about)
 
 
 def _extractor(
@@ -206,10 +218,22 @@ def score(
 
 
 class Study:
-    """Runs a plan; results lie in `folder` and are not made twice."""
+    """Runs a plan; results lie in `folder` and are not made twice.
 
-    def __init__(self, cfg: StudyConfig, found: Material, folder: Path | None = None):
-        self.cfg, self.found, self.folder = cfg, found, folder
+    Args:
+      cfg: how much of what.
+      found: `material` of it.
+      folder: of results; None: they are kept in memory.
+      together: train all seeds of a run side by side in one program, for a GPU.
+    """
+
+    def __init__(
+        self, cfg: StudyConfig, found: Material, folder: Path | None = None, *,
+        together: bool = False,
+    ):  # fmt: skip
+        self.cfg, self.found, self.folder, self.together = cfg, found, folder, together
+        self._data: dict[str, dict[str, Array]] = {}
+        self._lock = threading.Lock()
         self.rows = Rows(None if folder is None else folder / "rows.jsonl")
         self._params: dict[str, PyTree] = {}
 
@@ -217,26 +241,67 @@ class Study:
         self, plan: Sequence[Run], say: Callable[[str], None] = print, until: float = float("inf")
     ) -> None:
         """Every run and seed; none is begun after `until` (of `time.monotonic`)."""
-        for one in plan:
-            for seed in self.cfg.seeds[: one.seeds]:
-                if self.rows.has(one.name, seed):
-                    continue
-                if time.monotonic() > until:
-                    say(f"out of time before {one.name}, seed {seed}")
-                    return
-                self._one(one, seed, say)
+        if not self.together:
+            for one in plan:
+                for seed in self._left(one):
+                    if not self._some(one, [seed], say, until):
+                        return
+            return
+        # A run waits for the one it starts from, which stands before it; while one program is
+        # compiled, another trains.
+        with futures.ThreadPoolExecutor(10) as pool:
+            jobs: dict[str, futures.Future[None]] = {}
+            for one in plan:
+                jobs[one.name] = pool.submit(self._after, jobs.get(one.start), one, say, until)
+            for job in jobs.values():
+                job.result()
 
-    def _one(self, one: Run, seed: int, say: Callable[[str], None]) -> None:
+    def _left(self, one: Run) -> list[int]:
+        return [s for s in self.cfg.seeds[: one.seeds] if not self.rows.has(one.name, s)]
+
+    def _after(
+        self, start: futures.Future[None] | None, one: Run, say: Callable[[str], None], until: float
+    ) -> None:
+        if start is not None:
+            start.result()
+        if one.start and not self.rows.has(one.start, self.cfg.seeds[0]):
+            return  # its start was out of time
+        if left := self._left(one):
+            self._some(one, left, say, until)
+
+    def _some(
+        self, one: Run, seeds: list[int], say: Callable[[str], None], until: float
+    ) -> bool:  # fmt: skip
         cfg, begun = self.cfg.setting.model, time.monotonic()
-        start = self.params(one.start, seed) if one.start else model.init(jax.random.key(seed), cfg)
-        stage = dataclasses.replace(one.stage, seed=seed)
-        p = train.fit(cfg, stage, start, self.found.parts[one.part])
-        row = {"name": one.name, "seed": seed, **score(one.scores, stage, p, cfg, self.found)}
-        row["seconds"] = round(time.monotonic() - begun, 1)
-        self.keep(one.name, seed, p)
-        self.rows.add(row)
-        shown = {k: round(v, 2) for k, v in row.items() if k not in ("name", "seed", "num")}
-        say(f"{one.name}, seed {seed}: {shown}")
+        if begun > until:
+            say(f"out of time before {one.name}, seeds {seeds}")
+            return False
+        starts = [self.params(one.start, s) if one.start else model.init(jax.random.key(s), cfg)
+                  for s in seeds]  # fmt: skip
+        for seed, p in zip(seeds, self._fit(one, seeds, starts), strict=True):
+            found = score(one.scores, one.stage, p, cfg, self.found)
+            row = {"name": one.name, "seed": seed, **found}
+            row["seconds"] = round(time.monotonic() - begun, 1)  # since all of them began
+            self.keep(one.name, seed, p)
+            with self._lock:
+                self.rows.add(row)
+            shown = {k: round(v, 2) for k, v in row.items() if k not in ("name", "seed", "num")}
+            say(f"{one.name}, seed {seed}: {shown}")
+        return True
+
+    def _fit(self, one: Run, seeds: list[int], starts: list[PyTree]) -> list[PyTree]:
+        cfg, clips = self.cfg.setting.model, self.found.parts[one.part]
+        if not self.together:
+            stages = (dataclasses.replace(one.stage, seed=s) for s in seeds)
+            return [train.fit(cfg, stage, start, clips)
+                    for stage, start in zip(stages, starts, strict=True)]  # fmt: skip
+        few = one.part == "labelled"
+        bank = "all" if few else one.part
+        with self._lock:
+            if bank not in self._data:
+                self._data[bank] = together.put(self.found.parts[bank])
+        place = self.found.few if few else None
+        return together.fit(cfg, one.stage, starts, seeds, clips, self._data[bank], place)
 
     def keep(self, name: str, seed: int, p: PyTree) -> None:
         """Remembers parameters, in memory or as safetensors."""

@@ -8,7 +8,7 @@ import pytest
 
 from jaxml.dist import mesh, shard
 from jaxml.dist.rules import DATA
-from jaxml.univilm import model, optimizer, stages, train
+from jaxml.univilm import model, optimizer, stages, together, train
 from jaxml.univilm.clips import Batches, Clips, checked
 from jaxml.univilm.config import STAGES, TrainConfig
 from tests.univilm import oracle
@@ -106,6 +106,7 @@ def test_a_stage_moves_its_own_components_alone(cfg, stage):
 def test_training_goes_on_exactly(cfg, clips, tmp_path):
     """Interrupted after two of four steps, and not at all: the same bits; it also learns."""
     plan = TrainConfig("joint", 4, 4, 2, lr=1e-3)
+    cfg = dataclasses.replace(cfg, text_layers=1, video_layers=1)
     start = model.init(jax.random.key(0), cfg)
     whole = train.fit(cfg, plan, start, clips, tmp_path / "whole", save_every=2)
 
@@ -124,6 +125,23 @@ def test_training_goes_on_exactly(cfg, clips, tmp_path):
     assert again["decoder"] is start["decoder"]  # stage I has no decoder to move
     moved = np.abs(whole["video"]["input"]["kernel"] - start["video"]["input"]["kernel"]).max()
     assert moved > 0
+
+
+@pytest.mark.slow
+def test_seeds_side_by_side_are_the_same_trainings(cfg, clips):
+    """A part of the clips, two seeds: as one by one."""
+    plan, place = TrainConfig("joint", 2, 2, lr=1e-3), np.array([1, 2, 5, 6])
+    cfg = dataclasses.replace(cfg, text_layers=1, video_layers=1)
+    starts = [model.init(jax.random.key(s), cfg) for s in (0, 1)]
+    part, data = clips.rows(place), together.put(clips)
+    both = together.fit(cfg, plan, starts, (3, 4), part, data, place)
+    for seed, start, found in zip((3, 4), starts, both, strict=True):
+        want = train.fit(cfg, dataclasses.replace(plan, seed=seed), start, part)
+        assert jax.tree.structure(found) == jax.tree.structure(want)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-5)
+    with pytest.raises(ValueError, match="starts must be as many as seeds"):
+        together.fit(cfg, plan, starts, (3,), part)
 
 
 def bert_adam(grads, steps, lr, warm, decay):

@@ -6,6 +6,8 @@ edges with closed-form pieces: no sorting of vertices, no branches, no special c
 coincide, and the boundary is closed whatever the rounding.
 """
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 
 from jaxml.core.types import Array
@@ -57,36 +59,64 @@ def overlap_bev(a: Array, b: Array) -> Array:
     lx, ly = 0.5 * a[..., 3] * cosine, 0.5 * a[..., 3] * sine
     wx, wy = -0.5 * a[..., 4] * sine, 0.5 * a[..., 4] * cosine
     half_x, half_y = 0.5 * b[..., 3], 0.5 * b[..., 4]
-    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
-    corners = [(mx + i * lx + j * wx, my + i * ly + j * wy) for i, j in signs]
+    # Opposite edges have opposite steps, so two directions serve four edges.
     area = jnp.zeros_like(mx)
-    for i in range(4):
-        (x0, y0), (x1, y1) = corners[i], corners[(i + 1) % 4]
-        area = area + _edge(x0, y0, x1, y1, half_x, half_y)
-    return jnp.maximum(area, 0.0)
+    for step_x, step_y, off_x, off_y in ((lx, ly, wx, wy), (wx, wy, -lx, -ly)):
+        x, y = _along(-2 * step_x, half_x), _along(-2 * step_y, half_y)
+        one = _edge(mx + step_x + off_x, my + step_y + off_y, x, y)
+        back = x.opposite(), y.opposite()
+        area = area + one + _edge(mx - step_x - off_x, my - step_y - off_y, *back)
+    # `_clip` lets what is not a number pass unseen, so it is added at the end.
+    return jnp.where(area > 0.0, area, 0.0) + 0.0 * (mx + my)
 
 
-def _edge(x0: Array, y0: Array, x1: Array, y1: Array, half_x: Array, half_y: Array) -> Array:
-    """Integral of clamp(x) d clamp(y) along one edge."""
-    dx, dy = x1 - x0, y1 - y0
-    start, end = _crossings(y0, dy, half_y)
-    left, right = _crossings(x0, dx, half_x)
-    left, right = jnp.clip(left, start, end), jnp.clip(right, start, end)
-    lower = jnp.where(dx >= 0, -half_x, half_x)  # clamp(x) before `left`; -lower after `right`
-    middle = jnp.clip(x0 + 0.5 * (left + right) * dx, -half_x, half_x)
-    return dy * (lower * (left - start) + middle * (right - left) - lower * (end - right))
+class _Along(NamedTuple):
+    """One axis of a direction.
 
-
-def _crossings(start: Array, step: Array, half: Array) -> tuple[Array, Array]:
-    """Where `start + t step`, t in [0, 1], enters and leaves [-half, half].
-
-    A step of nearly nothing is given a small length: t is then far off or arbitrary, and what it
-    multiplies is (nearly) the same on both sides.
+    Its step, 1 / step, half the time that [-half, half] takes, and the side that it comes from.
     """
-    safe = jnp.where(jnp.abs(step) < _TINY, jnp.where(step < 0, -_TINY, _TINY), step)
-    side = jnp.where(step < 0, -half, half)
-    enter, leave = (-side - start) / safe, (side - start) / safe
-    return jnp.clip(enter, 0.0, 1.0), jnp.clip(leave, 0.0, 1.0)
+
+    step: Array
+    inverse: Array
+    time: Array
+    side: Array
+
+    def opposite(self) -> "_Along":
+        """The axis gone the other way."""
+        return _Along(-self.step, -self.inverse, self.time, -self.side)
+
+
+def _along(step: Array, half: Array) -> _Along:
+    """Prepares one axis of a direction.
+
+    A step of nearly nothing is made a little longer: times of crossing are then far off or
+    arbitrary, and what they multiply is (nearly) the same on both sides.
+    """
+    back = step < 0
+    inverse = 1.0 / (step + jnp.where(back, -_TINY, _TINY))
+    return _Along(step, inverse, half * jnp.abs(inverse), jnp.where(back, half, -half))
+
+
+def _edge(x0: Array, y0: Array, x: _Along, y: _Along) -> Array:
+    """Integral of clamp(x) d clamp(y) along the edge from (x0, y0)."""
+    start, end = (_clip(t, 0.0, 1.0) for t in _crossings(y0, y))
+    left, right = (_clip(t, start, end) for t in _crossings(x0, x))
+    # clamp(x) is `x.side` before `left` and its opposite after `right`; between them it is x.
+    both = left + right
+    middle = x0 + 0.5 * both * x.step
+    return y.step * (x.side * (both - start - end) + middle * (right - left))
+
+
+def _clip(x: Array, low: Array | float, high: Array | float) -> Array:
+    """As `jnp.clip` for numbers; without its care for what is none, a third of the operations."""
+    x = jnp.where(x > low, x, low)
+    return jnp.where(x < high, x, high)
+
+
+def _crossings(start: Array, line: _Along) -> tuple[Array, Array]:
+    """When `start + t step` enters and leaves [-half, half]."""
+    middle = -start * line.inverse
+    return middle - line.time, middle + line.time
 
 
 def rotated_iou_bev(a: Array, b: Array) -> Array:

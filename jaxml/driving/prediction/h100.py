@@ -10,6 +10,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def main() -> None:
     add("out", type=Path)
     add("--preset", choices=list(PRESETS), default="h100")
     add("--steps", type=int, help="of a full training")
-    add("--choose-steps", type=int, default=4_000)
+    add("--choose-steps", type=int, default=2_000)
     add("--gan-steps", type=int, default=1_500)
     add("--vehicle-steps", type=int, default=2_400)
     add("--seeds", type=int, default=2)
@@ -167,8 +168,8 @@ def main() -> None:
     if args.steps:
         base = shorter(base, args.steps)
     keep(args.out / "lines.json", lambda: rows_of_lines(folds))
-    _vehicles(args)
     _pedestrians(args, folds, base)
+    _vehicles(args)
     if minutes() < args.minutes:
         cfg = dataclasses.replace(gan_train.PLAN, num_steps=args.gan_steps)
         keep(args.out / "social-gan.json", lambda: gan_train.study(folds, cfg, say))
@@ -188,28 +189,36 @@ def _vehicles(args: argparse.Namespace) -> None:
 
 
 def _pedestrians(args: argparse.Namespace, folds: dict[str, Fold], base: TrainConfig) -> None:
+    """Trainings side by side: one's program is compiled while another's runs."""
+
+    def score(cfg: TrainConfig) -> float:
+        short = shorter(cfg, min(args.choose_steps, base.optim.total_steps))
+        fitted = train.fit(
+            rng.fold(jax.random.key(100), "choose"), short,
+            {n: f.train for n, f in folds.items()}, {n: f.validation for n, f in folds.items()},
+        )  # fmt: skip
+        return float(fitted.scores.min(0).mean())
+
     def choose() -> dict:
-        scores = {}
-        for name, cfg in candidates(base).items():
-            if scores and minutes() > args.minutes / 2:
-                break
-            short = shorter(cfg, min(args.choose_steps, base.optim.total_steps))
-            fitted = train.fit(
-                rng.fold(jax.random.key(100), "choose"), short,
-                {n: f.train for n, f in folds.items()}, {n: f.validation for n, f in folds.items()},
-            )  # fmt: skip
-            scores[name] = float(fitted.scores.min(0).mean())
-            say(f"{name}: {scores[name]:.4f} on validation")
+        every = candidates(base)
+        with futures.ThreadPoolExecutor(len(every)) as pool:
+            scores = dict(zip(every, pool.map(score, every.values()), strict=True))
+        say(f"on validation: { {n: round(x, 4) for n, x in scores.items()} }")
         return {"scores": scores, "chosen": min(scores, key=lambda n: scores[n])}
+
+    def one(name: str, cfg: TrainConfig, seed: int) -> None:
+        place = args.out / "social.npz" if (name, seed) == ("social", 0) else None
+        keep(args.out / f"{name}-{seed}.json", lambda: social_run(folds, cfg, seed, place))
 
     chosen = keep(args.out / "chosen.json", choose)["chosen"]
     best = candidates(base)[chosen]
+    pairs = {"social": best, "alone": alone(best)}
     for seed in range(args.seeds):
-        for name, cfg in (("social", best), ("alone", alone(best))):
-            if minutes() < args.minutes:
-                path = args.out / f"{name}-{seed}.json"
-                place = args.out / "social.npz" if (name, seed) == ("social", 0) else None
-                keep(path, lambda c=cfg, s=seed, w=place: social_run(folds, c, s, w))
+        if minutes() < args.minutes:
+            with futures.ThreadPoolExecutor(len(pairs)) as pool:
+                done = [pool.submit(one, name, cfg, seed) for name, cfg in pairs.items()]
+                for job in done:
+                    job.result()
 
 
 if __name__ == "__main__":
