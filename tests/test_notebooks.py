@@ -35,7 +35,7 @@ FIRST = "tnl"
 HASTE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
-SHORTER = ("num_steps=120", "num_steps=20")
+SHORTER = ("num_steps=120", "num_steps=60")
 """What else differs then: the updates of its training."""
 
 

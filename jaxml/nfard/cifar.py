@@ -35,7 +35,7 @@ def zoo_config(epochs: int = 40, batch_size: int = 500, copies: int = 2) -> zoo.
     train = TrainConfig(
         epochs,
         batch_size,
-        lr=0.2,
+        lr=0.1,
         augmented=True,
         dtype="bfloat16",
         chunk=32,
