@@ -147,7 +147,6 @@ def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespa
     kept = ("device", "versions", "date", "commit", "command")
     about |= {"name": name, "num_test": len(splits.test.label), "num_models": len(models)}
     about |= {key: seen[key] for key in kept}
-    scale = "h200" if "h200" in seen["device"].lower() else "h100"
     kind = arch.kind if cfg.split == "none" else cfg.split
     for count in cfg.counts:
         if any(row.count == count for row in gathered.rows):
@@ -163,7 +162,7 @@ def _measure(cfg: study.StudyConfig, splits: data.Splits, args: argparse.Namespa
         gathered.diagnostics.update(one.diagnostics)
         for phase, seconds in one.seconds.items():
             gathered.seconds[phase] = gathered.seconds.get(phase, 0.0) + seconds
-        decided = claims.decide(kind, gathered.rows, scale, f"{splits.name}, {name}")
+        decided = claims.decide(kind, gathered.rows, "h100", f"{splits.name}, {name}")
         about["claims"] = [c.to_json() for c in decided]
         about["wall_s"] = time.monotonic() - BEGUN
         files.write_text(path, record(cfg, gathered, about))

@@ -116,12 +116,11 @@ def main(words: list[str] | None = None) -> int:
         "config": dataclasses.asdict(cfg),
         "members": study.members(built),
     }
-    scale = "h200" if "h200" in seen["device"].lower() else "h100"
 
     def write(measured: study.Measured) -> None:
         found = study.summary(measured)
         words = f"{data.name}, {len(built.entries)} members, {cfg.train.epochs} epochs"
-        decided = claims.decide(found, scale, words, {"texts": "pruned texts are the laptop's"})
+        decided = claims.decide(found, "h100", words, {"texts": "pruned texts are the laptop's"})
         record = {"claims": [c.to_json() for c in decided], "wall_s": time.monotonic() - begun}
         record = {**about, **record, **found}
         files.write_text(args.out / "nfard-cifar.json", json.dumps(record, indent=0) + "\n")

@@ -12,7 +12,6 @@ MARKS: dict[str, tuple[float, ...]] = {
     "laptop": (0.95, 0.0, 0.90, 0.97, 0.93),
     "h100": (1.0, 0.97, 0.95, 0.98, 0.0),
 }
-MARKS["h200"] = MARKS["h100"]
 """Ours, by scale; a mark of 0 makes no claim."""
 
 
@@ -22,16 +21,79 @@ def _promise(
     return Promise("nfard", id, words, paper, source, unit, rule)
 
 
+OUR = "our mark"
+ANYWHERE = {
+    "same": _promise(
+        "black-auc-homogeneous",
+        "Black-box: copies that keep the architecture",
+        "AUC",
+        claim.at_least(0.99, OUR),
+    ),
+    "deepjudge": _promise(
+        "suite-deepjudge",
+        "Test suites are made 2 to 99 times faster than before (adversarial seeds)",
+        "times",
+        claim.at_least(2.0, "DeepJudge's time over ours"),
+        "2 to 99",
+        "read",
+    ),
+    "ipguard": _promise(
+        "suite-ipguard",
+        "Test suites are made 2 to 99 times faster than before (boundary points)",
+        "times",
+        claim.at_least(20.0, "IPGuard's time over ours, our mark"),
+        "2 to 99",
+        "read",
+    ),
+    "quantised": _promise(
+        "quantised-distance",
+        "Copies in 8 or 16 bits stay at distance zero (D_cos, black-box)",
+        "largest distance",
+        claim.at_most(0.001, OUR),
+    ),
+    "attacked": _promise(
+        "white-attacked",
+        "Reordering and rescaling neurons hides no copy from the white-box detector",
+        "F1, attacked minus not",
+        claim.at_least(-0.02, OUR),
+    ),
+    "baselines": _promise(
+        "auc-over-baselines",
+        "Better than each earlier method at the same number of queries",
+        "AUC, ours minus the best baseline's",
+        claim.at_least(0.0, OUR),
+    ),
+    "stolen": _promise(
+        "stolen-labels",
+        "Stealing by labels alone: weighing by what references disagree with lifts agreement",
+        "AUC, weighed minus plain agreement",
+        claim.at_least(0.0, OUR),
+    ),
+    "logs": _promise(
+        "logs-over-probabilities",
+        "Centred log-probabilities tell more than probabilities",
+        "AUC, D_cos of logs minus of probabilities",
+        claim.at_least(0.0, OUR),
+    ),
+    "texts": _promise(
+        "pruned-language-models",
+        "Text classifiers pruned to half are known as copies, black-box",
+        "F1",
+        claim.at_least(0.9, OUR),
+    ),
+}
+"""Claims whose marks are those of every scale, by a short key."""
+
+
 def promises(scale: str) -> dict[str, Promise]:
     """The claims of a scale by a short key."""
     whole, every, black, area, plain = MARKS.get(scale, MARKS["laptop"])
-    our = "our mark"
     found = {
         "white": _promise(
             "white-f1",
             "White-box detection is perfect (here: copies that keep the architecture)",
             "F1",
-            claim.at_least(whole, our),
+            claim.at_least(whole, OUR),
             "1.0",
             "read",
         ),
@@ -39,79 +101,22 @@ def promises(scale: str) -> dict[str, Promise]:
             "black-f1",
             "Black-box detection has F1 0.984",
             "F1",
-            claim.at_least(black, our),
+            claim.at_least(black, OUR),
             "0.984",
             "read",
         ),
         "auc": _promise(
-            "black-auc", "Black-box distances order suspects", "AUC", claim.at_least(area, our)
+            "black-auc", "Black-box distances order suspects", "AUC", claim.at_least(area, OUR)
         ),
-        "same": _promise(
-            "black-auc-homogeneous",
-            "Black-box: copies that keep the architecture",
-            "AUC",
-            claim.at_least(0.99, our),
-        ),
-        "deepjudge": _promise(
-            "suite-deepjudge",
-            "Test suites are made 2 to 99 times faster than before (adversarial seeds)",
-            "times",
-            claim.at_least(2.0, "DeepJudge's time over ours"),
-            "2 to 99",
-            "read",
-        ),
-        "ipguard": _promise(
-            "suite-ipguard",
-            "Test suites are made 2 to 99 times faster than before (boundary points)",
-            "times",
-            claim.at_least(20.0, "IPGuard's time over ours, our mark"),
-            "2 to 99",
-            "read",
-        ),
-        "quantised": _promise(
-            "quantised-distance",
-            "Copies in 8 or 16 bits stay at distance zero (D_cos, black-box)",
-            "largest distance",
-            claim.at_most(0.001, our),
-        ),
-        "attacked": _promise(
-            "white-attacked",
-            "Reordering and rescaling neurons hides no copy from the white-box detector",
-            "F1, attacked minus not",
-            claim.at_least(-0.02, our),
-        ),
-        "baselines": _promise(
-            "auc-over-baselines",
-            "Better than each earlier method at the same number of queries",
-            "AUC, ours minus the best baseline's",
-            claim.at_least(0.0, our),
-        ),
-        "stolen": _promise(
-            "stolen-labels",
-            "Stealing by labels alone: weighing by what references disagree with lifts agreement",
-            "AUC, weighed minus plain agreement",
-            claim.at_least(0.0, our),
-        ),
-        "logs": _promise(
-            "logs-over-probabilities",
-            "Centred log-probabilities tell more than probabilities",
-            "AUC, D_cos of logs minus of probabilities",
-            claim.at_least(0.0, our),
-        ),
+        **ANYWHERE,
     }
-    found["texts"] = _promise(
-        "pruned-language-models",
-        "Text classifiers pruned to half are known as copies, black-box",
-        "F1",
-        claim.at_least(0.9, our),
-    )
     if every:
         found["every"] = _promise(
-            "white-f1-all", "White-box, every kind of reuse", "F1", claim.at_least(every, our)
+            "white-f1-all", "White-box, every kind of reuse", "F1", claim.at_least(every, OUR)
         )
     if plain:
         found["plain"] = _promise(
-            "black-auc-cosine", "D_cos of outputs alone", "AUC", claim.at_least(plain, our)
+            "black-auc-cosine", "D_cos of outputs alone", "AUC", claim.at_least(plain, OUR)
         )
     return found
 
